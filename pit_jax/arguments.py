@@ -60,7 +60,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with argparse's message, reworded to start with the option."""
-        message = re.sub(r"^argument (\S+): (must )?", _name_option, message)
+        # argparse quotes words of the command line, which may have newlines.
+        message = re.sub(r"^argument (\S+): (must )?", _name_option, show_name(message))
         end = " See" if message.endswith(("?", ".")) else "; see"
         raise UsageError(f"{message}{end} --help.")
 

@@ -28,6 +28,12 @@ def show_name(name: object) -> str:
     return escape_controls(re.sub("[\n\t]", _escape, str(name)))
 
 
+def show_value(value: object) -> str:
+    """Return a value for an error: its `repr`, in one line and cut after 60 characters."""
+    text = show_name(repr(value))
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def escape_math(name: object) -> str:
     """Return a name for a text of matplotlib, which would typeset what is between two dollars.
 

@@ -8,8 +8,15 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from ml_collections import ConfigDict
 
-from pit_jax.display import escape_controls, escape_formula, escape_math, show_name
+from pit_jax.display import (
+    escape_controls,
+    escape_formula,
+    escape_math,
+    show_name,
+    show_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +81,9 @@ def test_text_is_printed_even_where_the_encoding_lacks_its_characters():
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.stdout == rb"runs/\U0001f436\x1b[2J" + b"\n", done.stderr
+
+
+def test_values_of_any_length_are_shown_in_one_line() -> None:
+    shown = [show_value(value) for value in ("a\nb", ConfigDict({"x": 1, "y": 2}), "x" * 100)]
+    assert shown[0] == r"'a\nb'" and all("\n" not in text for text in shown)
+    assert [len(text) <= 61 for text in shown] == [True] * 3 and shown[2].endswith("…")

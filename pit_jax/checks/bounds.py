@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from pit_jax.display import show_value
+
 F = TypeVar("F", bound=Callable[..., Any])
 # Takes the name and the value of an argument, and raises ValueError if the value is not allowed.
 # A bound may return another form of the value, such as "bfloat16" for "bf16", or None.
@@ -19,6 +21,10 @@ Number = int | float
 BOUNDS = "argument_bounds"
 # The trainer and many tools store seeds in 32 bits, and JAX drops higher bits without x64.
 MOST_SEED = 2**32 - 1
+# JAX counts and indexes in 32 bits without x64.
+MOST_WHOLE = 2**31 - 1
+# The sizes of normal float32 numbers, in which values are used: others become infinite or 0.
+LEAST_SIZE, MOST_SIZE = 1.2e-38, 3.4e38
 
 
 def set_bounds(**bounds: Bound) -> Callable[[F], F]:
@@ -114,14 +120,17 @@ class Interval:
 
             # NumPy compares values; inside `jit` JAX would trace the comparison of a constant.
             value = np.asarray(value)
-            if value.ndim:
+            if value.ndim and not self.whole:
                 for extreme in (value.min(), value.max()) if value.size else ():
                     self(name, extreme)
                 return
-            value = value[()]
+            value = value[()] if value.ndim == 0 else value
         if not _is_number(value, self.whole):
             kind = "a whole number" if self.whole else "a finite number"
-            raise ValueError(f"{name} must be {kind}, got {_show(value)}{self.hint}.")
+            raise ValueError(f"{name} must be {kind}, got {show_value(value)}{self.hint}.")
+        if not self.whole and value and not LEAST_SIZE <= abs(value) <= MOST_SIZE:
+            sizes = f"{LEAST_SIZE} to {MOST_SIZE}"
+            raise ValueError(f"{name} must be 0 or in size {sizes}, as in float32, got {value}.")
         if value < self.least or (self.open_least and value == self.least):
             words = "more than" if self.open_least else "at least"
             raise ValueError(f"{name} must be {words} {self.least}, got {value}{self.hint}.")
@@ -150,7 +159,7 @@ def more_than(low: Number, hint: str = "") -> Interval:
     return Interval(low, open_least=True, hint=hint)
 
 
-def whole(least: Number = 1, most: Number = math.inf, hint: str = "") -> Interval:
+def whole(least: Number = 1, most: Number = MOST_WHOLE, hint: str = "") -> Interval:
     """Return a bound that allows whole numbers from `least` to `most`; 2.0 is not one."""
     return Interval(least, most, whole=True, hint=hint)
 
@@ -164,7 +173,7 @@ def function(hint: str = "", optional: bool = False) -> Bound:
     def check(name: str, value: Any) -> None:
         is_made = not inspect.isclass(value) and hasattr(type(value), "init_with_output")
         if (not callable(value) or is_made) and not (optional and value is None):
-            raise ValueError(f"{name} must be a function, got {_show(value)}{hint}.")
+            raise ValueError(f"{name} must be a function, got {show_value(value)}{hint}.")
 
     return check
 
@@ -173,7 +182,12 @@ FIRING = function("; pit_jax.surrogate.SPIKES has firing functions by name")
 RESET = function("; pit_jax.neurons.step.RESETS has resets by name")
 SCALE_INIT = function("; pit_jax.initializers.SCALE_INITS has initializers by name")
 NORM = function("; pit_jax.layers.NORMS has norms by name")
+# `None` is no bias or initializer; True and False would be taken for one.
+INITIALIZER = function("; flax.linen.initializers has initializers", optional=True)
 CONFIDENCE = inside(0, 1)
+# Networks with more blocks are not built within minutes.
+MOST_BLOCKS = 1000
+BLOCKS = whole(1, MOST_BLOCKS)
 SEED = whole(0, MOST_SEED)
 # Float32 holds every whole number up to 2^24.
 LEVELS = whole(1, 2**24, hint="; 1 gives binary spikes")
@@ -188,7 +202,7 @@ def each(bound: Bound, least: int = 0) -> Bound:
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, tuple | list):
-            raise ValueError(f"{name} must be a tuple, got {_show(value)}.")
+            raise ValueError(f"{name} must be a tuple, got {show_value(value)}.")
         if len(value) < least:
             raise ValueError(f"{name} must have at least {least} value, got {value}.")
         for place, one in enumerate(value):
@@ -211,7 +225,7 @@ def flag(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is True or False; a `Bound`."""
     # A word such as "false" would count as true.
     if type(value).__name__ not in ("bool", "bool_"):
-        raise ValueError(f"{name} must be True or False, got {_show(value)}.")
+        raise ValueError(f"{name} must be True or False, got {show_value(value)}.")
 
 
 def _is_number(value: Any, whole: bool) -> bool:
@@ -232,8 +246,3 @@ def _is_traced(value: Any) -> bool:
     """Return whether `value` is unknown because JAX traces the program that computes it."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(value, jax.core.Tracer)
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -259,7 +259,12 @@ TARGETS = [
         "manifests of programs", EDITS, lambda x: check_manifest(x, "program"), ("exported",)
     ),
     ValueTarget(
-        "manifests of StableHLO", EDITS, lambda x: check_manifest(x, "stablehlo"), ("exported",)
+        "manifests of StableHLO",
+        EDITS,
+        lambda x: check_manifest(x, "stablehlo"),
+        ("exported",),
+        # The first input exports a network.
+        seconds=60,
     ),
     ValueTarget("NIR graphs", GRAPHS, check_graph),
 ]

@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from pit_jax.display import show_value
 from pit_jax.docstrings import read_arguments
 
 from ..errors import UserError
@@ -127,15 +128,15 @@ def find_part(what: str, name: Any = None) -> Callable[..., Any]:
         return import_part(name, f"{what}.name")
     if what == "data" and str(name).startswith(("tfds/", "tonic/")):
         raise UserError(
-            f"config.data.name is {name!r}: data sets of other collections are not read yet. Write "
-            "a function that returns arrays and name it package.module:function; see "
-            "docs/guide/own_parts.md."
+            f"config.data.name is {show_value(name)}: data sets of other collections are "
+            "not read yet. Write a function that returns arrays and name it "
+            "package.module:function; see docs/guide/own_parts.md."
         )
     near = difflib.get_close_matches(str(name), table, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     names = f"{', '.join(sorted(table))}, or " if table else ""
     path = "an import path package.module:Name."
-    raise UserError(f"config.{what}.name is {name!r}; it can be {names}{path}{hint}")
+    raise UserError(f"config.{what}.name is {show_value(name)}; it can be {names}{path}{hint}")
 
 
 def list_names(what: str) -> Mapping[str, Callable[..., Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pit_jax.display import show_name
 from pit_jax.events import read_atis, read_npz
 
 from ...errors import UserError
@@ -80,5 +81,6 @@ def _make_recording(file: Path, member: str) -> Recording:
     name = get_path(file, member)
     number = simplify(name.stem)
     if not (number.isdecimal() and name.parent.name in DIGITS):
-        raise UserError(f"{name}: expected a name like 7/00012.bin, whose folder is its class.")
+        place = f"{file} has {show_name(name)}" if member else show_name(file)
+        raise UserError(f"{place}: expected a name like 7/00012.bin, whose folder is its class.")
     return Recording(int(name.parent.name), int(number), file, member)
