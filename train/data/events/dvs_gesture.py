@@ -179,7 +179,8 @@ def _has_data(folder: Path, name: str) -> bool:
 def _list_cut(folder: Path, split: str) -> list[Recording]:
     """Return the gestures of a split of SpikingJelly's, sorted by user, light, label and number."""
     found = []
-    for file in (file for file in walk(folder) if file.suffix.lower() == ".npz"):
+    files = walk(folder) if folder.is_dir() else ()
+    for file in (file for file in files if file.suffix.lower() == ".npz"):
         name = re.fullmatch(r"user(\d+)_(.+)_(\d+)", file.stem)
         label = file.parent.name
         if not (name and label.isdecimal() and int(label) < NUM_CLASSES):
@@ -203,7 +204,7 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
         if file.suffix.lower() != ".npy":
             continue
         user = re.fullmatch(r"user(\d+)_(.+)", file.parent.name)
-        if not (user and file.stem.isdigit() and int(file.stem) < NUM_CLASSES):
+        if not (user and file.stem.isdecimal() and int(file.stem) < NUM_CLASSES):
             raise UserError(
                 f"{file}: expected a name like user01_fluorescent/0.npy, with a label of 0 to "
                 f"{NUM_CLASSES - 1}."

@@ -7,8 +7,8 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from contextlib import ExitStack, suppress
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from pit_jax.display import print_text
 from pit_jax.events import SkippedWords, integrate_by_number, integrate_by_time
 from pit_jax.events.headers import CameraError
 from pit_jax.events.stream import ClockError, OrderError, check_order
-from pit_jax.reading import reading
+from pit_jax.reading import FileError, reading
 
 from ...errors import UserError
 from ...files import hash_content
@@ -30,6 +30,8 @@ from . import ordering
 from .notes import Notes, print_notes, save_notes
 
 Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
+# Of members of zips: events shrink to a third or a tenth of their size.
+_MOST_GROWTH, _ALWAYS_FITS = 100, 2**24
 # SpikingJelly's rules: each frame has n div T events, or an equal time, and the last frame also has
 # the remainder. Accuracies are comparable only with the same rule.
 RULES = {"number": integrate_by_number, "time": integrate_by_time}
@@ -172,26 +174,36 @@ def _make(
 ) -> np.ndarray:
     opened: tuple[str, np.ndarray] = ("", np.empty(0))
     made, notes = [], Notes()
-    for i in which:
-        recording = recordings[i]
-        # The gestures of one file are neighbors, so the last file is kept instead of read again.
-        if opened[0] != str(recording):
-            opened = str(recording), _read(recording, read, notes)
-        made.append(_integrate(recording, opened[1], frames, notes))
+    with ExitStack() as stack:
+        # Opening a zip reads the list of its members, 60,000 in that of N-MNIST.
+        open_zip = cache(lambda file: stack.enter_context(zipfile.ZipFile(file)))
+        for i in which:
+            recording = recordings[i]
+            # The gestures of a file are neighbors, so the last file is kept instead of read again.
+            if opened[0] != str(recording):
+                opened = str(recording), _read(recording, read, open_zip, notes)
+            made.append(_integrate(recording, opened[1], frames, notes))
     save_notes(notes_folder, which.start, notes)
     return np.stack(made)
 
 
-def _read(recording: Recording, read: Reader, notes: Notes) -> np.ndarray:
+def _read(
+    recording: Recording,
+    read: Reader,
+    open_zip: Callable[[Path], zipfile.ZipFile],
+    notes: Notes,
+) -> np.ndarray:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SkippedWords)
         try:
             with reading(recording, "a recording", error=ValueError, advice=""):
                 if not recording.member:
+                    _check_memory(recording, recording.file.stat().st_size)
                     events = read(recording.file)
                 else:
-                    with zipfile.ZipFile(recording.file) as archive:
-                        events = read(io.BytesIO(archive.read(recording.member)))
+                    archive = open_zip(recording.file)
+                    _check_growth(recording, archive.getinfo(recording.member))
+                    events = read(io.BytesIO(archive.read(recording.member)))
         except UserError:  # A package for this format is missing; the file is fine.
             raise
         except CameraError as error:  # Another copy does not help.
@@ -206,6 +218,23 @@ def _read(recording: Recording, read: Reader, notes: Notes) -> np.ndarray:
     if not len(events):
         raise _make_error(recording, "it has no events")
     return events
+
+
+def _check_memory(recording: Recording, size: int) -> None:
+    if size > _ALWAYS_FITS:
+        # Five bytes of N-MNIST become an event of 13, and need copies of it.
+        check_memory(10 * size, f"the events of {recording}")
+
+
+def _check_growth(recording: Recording, member: zipfile.ZipInfo) -> None:
+    """Raise FileError for a member of a zip that grows as no recording does."""
+    most = max(_ALWAYS_FITS, _MOST_GROWTH * member.compress_size)
+    if member.file_size > most:
+        raise FileError(
+            f"{recording} has {member.compress_size:,} bytes that grow to {member.file_size:,}, "
+            f"more than the {most:,} that a recording may take. Is it damaged?"
+        )
+    _check_memory(recording, member.file_size)
 
 
 def _integrate(
@@ -272,8 +301,9 @@ def _make_error(recording: Recording, why: ValueError | str) -> UserError:
     cause = why.__cause__ if isinstance(why, ValueError) else None
     if isinstance(cause, OSError) and cause.errno:
         return UserError(f"{said}.")
+    end = "" if said.endswith("?") else "."
     return UserError(
-        f"{said}.\nFetch or extract this file again; docs/guide/data.md has the addresses."
+        f"{said}{end}\nFetch or extract this file again; docs/guide/data.md has the addresses."
     )
 
 

@@ -7,8 +7,11 @@ from tests.train.event_files import (
     GESTURES,
     count_in_frames,
     encode_aedat31,
+    encode_npy,
     make_gestures,
+    make_rows,
     make_stream,
+    make_tonic_gestures,
     write,
     write_tar,
 )
@@ -141,3 +144,12 @@ def test_missing_gestures_print_a_warning_with_counts(tmp_path, capsys):
     write(tmp_path / "DvsGesture", make_gestures())
     load("dvs_gesture", tmp_path, num_frames=1, size=8)
     assert "dvs_gesture has 2 of 1,077 train, 1 of 264 test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["11", "-1", "\u00b2", "1.5", "left"])  # A digit, but no number.
+def test_gestures_of_tonic_with_other_labels_are_refused_by_name(tmp_path, label):
+    files = {name: raw for of in make_tonic_gestures().values() for name, raw in of.items()}
+    extra = {f"ibmGestureTrain/user02_lab/{label}.npy": encode_npy(make_rows(0))}
+    write(tmp_path / "DVSGesture", files | extra)
+    with pytest.raises(UserError, match=f"{label}.npy: expected a name like .* label of 0 to 10"):
+        load("dvs_gesture", tmp_path)

@@ -101,6 +101,15 @@ def test_other_names_of_gestures_are_refused(tmp_path, name, message):
         load("dvs_gesture", tmp_path)
 
 
+def test_a_missing_split_of_gestures_is_reported_with_the_way_to_get_it(tmp_path):
+    files = {name: encode_npz(make_stream(0)) for name in GESTURES if name.startswith("train")}
+    write(tmp_path / "events_np", files)
+    with pytest.raises(
+        UserError, match="events_np/test has no LABEL/user.*; get DvsGesture.tar.gz"
+    ):
+        load("dvs_gesture", tmp_path)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
