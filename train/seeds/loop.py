@@ -266,6 +266,12 @@ def _check(config: ConfigDict, workdir: Path) -> None:
         )
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a run; choose another --workdir.")
+    # A user may add reports to the folder.
+    there = list(workdir.iterdir()) if workdir.is_dir() else []
+    if there and not any(path.is_dir() and path.name.startswith("seed_") for path in there):
+        raise UserError(
+            f"{workdir} is not empty and not the folder of seeds; choose another --workdir."
+        )
 
 
 def _copy_with_seed(config: ConfigDict, seed: int) -> ConfigDict:

@@ -306,6 +306,19 @@ def test_folders_of_other_files_are_not_touched(source, tmp_path, capsys):
     assert read_contents(out) == before
 
 
+@pytest.mark.parametrize("out", ["train/out", "val/a/out", "link/out"])
+def test_a_folder_where_the_next_call_would_find_it_as_a_class_is_refused(tmp_path, capsys, out):
+    source = tmp_path / "source"
+    write_folders(source)
+    (tmp_path / "source" / "link").symlink_to("train")
+    before = read_contents(source)
+    said = run_refused_prepare(capsys, source, source / out)
+    assert f"{source / out} is inside a folder of --source. Choose another --out." in said
+    assert read_contents(source) == before
+    # Next to the splits it is in nobody's way.
+    assert run_prepare(source, source / "out") == run_prepare(source, source / "out") == 0
+
+
 def test_too_little_space_is_refused_before_writing(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     full = SimpleNamespace(free=10)

@@ -184,6 +184,16 @@ def test_more_seeds_than_devices_are_refused(tmp_path):
         train_seeds(make_config(), seeds, tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["thesis.txt", "6/manifest.json", "seeds.json", "seed_notes.txt"])
+def test_seeds_are_never_added_to_a_folder_of_something_else(tmp_path, name):
+    file = tmp_path / "there" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    with pytest.raises(UserError, match="there is not empty and not the folder of seeds; choose"):
+        train_seeds(make_config(), (0, 1), tmp_path / "there")
+    assert len(list((tmp_path / "there").iterdir())) == 1
+
+
 def test_the_folder_of_a_single_run_is_refused(at_once):
     with pytest.raises(UserError, match="is the folder of a run"):
         train_seeds(make_config(), SEEDS, at_once / "seed_0")
