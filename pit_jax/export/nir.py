@@ -1,6 +1,7 @@
 """Write, check and read NIR graphs, a format of simulators and neuromorphic chips."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +84,13 @@ def from_nir(
     `model.apply(variables, x)` maps images `[B, H, W, C]` or frames `[B, T, H, W, C]`, or vectors
     without H and W, to outputs `[B, T, ...]`. Graphs of `to_nir` store their `num_steps` and `dt`;
     if their `precision` is float64, they are exact under `jax.enable_x64`. The hash in their
-    metadata is checked; graphs of other tools have none.
+    metadata is checked; graphs of other tools have none. Neurons with another gain of their current
+    than 1 or dt / tau get thresholds divided by it, with a warning.
     Raises ArtifactError for a damaged file and NotInNIR for nodes without a counterpart.
     """
     nir = import_extra("nir", "export", "read a NIR graph")
     from pit_jax.export.nir_file import read_file
-    from pit_jax.export.nir_reader import read_graph
+    from pit_jax.export.nir_reader import find_folded, read_graph
 
     if isinstance(source, nir.NIRGraph):
         graph, where = source, "the graph"
@@ -98,12 +100,27 @@ def from_nir(
             raise ArtifactError(f"there is no file {path}.")
         graph, where = read_file(path), str(path)
     numbers = _read_metadata(graph, where, num_steps, dt)
+    is_known = dt is not None or "dt" in graph.metadata
     try:
-        return read_graph(graph, *numbers)
+        network = read_graph(graph, *numbers, is_known)
     except NotInNIR as error:
         named = f"{error}" if graph is source else f"{where}: {error}"
         # Names of nodes may have any characters.
         raise NotInNIR(show_name(named)) from error
+    if folded := find_folded(graph, numbers[1]):
+        _warn_of_gains(folded, where, numbers[1], is_known)
+    return network
+
+
+def _warn_of_gains(folded: Mapping[str, float], where: str, dt: float, is_known: bool) -> None:
+    name, gain = max(folded.items(), key=lambda pair: abs(np.log(pair[1])))
+    more = f" and {len(folded) - 1} more" if len(folded) > 1 else ""
+    default = "" if is_known else " Give dt if the graph is for steps other than this default."
+    warnings.warn(
+        f"{where}: the gain of {show_name(name):.80} ({gain:.4g} at dt = {dt:g} s){more} was "
+        f"folded into its threshold.{default}",
+        stacklevel=3,
+    )
 
 
 def _read_metadata(

@@ -29,10 +29,13 @@ Shape = tuple[int, ...]
 MOST_VALUES = 2**28  # In the outputs of a node for one step of one image.
 
 
-def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dict[str, Any]]:
+def read_graph(
+    graph: nir.NIRGraph, num_steps: int, dt: float, is_known: bool
+) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network of a graph with Euler steps of `dt`, and its variables.
 
-    Raises NotInNIR, with the name of a node, unless all nodes fit together.
+    `is_known` is False if `dt` is only the default. Raises NotInNIR, with the name of a node,
+    unless all nodes fit together.
     """
     sources = _list_sources(graph)
     try:
@@ -57,6 +60,8 @@ def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Modul
         before = sources[name][0]
         flattened = isinstance(graph.nodes[before], nir.Flatten)
         map_shape = shapes[sources[before][0]] if flattened else None
+        if isinstance(node, nir.IF) and not is_known:
+            _require(name, "r dt", read_gain(name, node, dt), 1.0, "set dt=1/r, or the graph's dt")
         make, variables = _make_part(name, graph, shape, map_shape, dt)
         named = tuple("" if source in inputs else source for source in sources[name])
         parts.append(NIRPart(name, named, make))
@@ -154,9 +159,7 @@ def _make_part(
             return _read_flatten(name, graph, shape), {}
         case nir.IF():
             _require(name, "v_reset", node.v_reset, 0.0)
-            # Euler: v + dt r i, which is our neuron if r dt = 1.
-            _require(name, "r dt", read_numbers(name, "r", node.r) * dt, 1.0, "set dt=1/r")
-            return _make_neuron(_spread(name, "v_threshold", node.v_threshold, shape), 1.0)
+            return _make_neuron(_read_threshold(name, node, shape, dt), 1.0)
         case nir.LIF():
             return _read_lif(name, node, shape, dt)
         case nir.Threshold():
@@ -243,18 +246,65 @@ def _read_flatten(name: str, graph: nir.NIRGraph, shape: Shape) -> Make:
 def _read_lif(name: str, node: nir.LIF, shape: Shape, dt: float) -> tuple[Make, Params]:
     _require(name, "v_reset", node.v_reset, 0.0)
     _require(name, "v_leak", node.v_leak, 0.0)
-    # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i. Our LIF has the decay
-    # 1 - dt / tau and the gain 1, or 1 - decay with decay_input.
     tau = np.unique(read_numbers(name, "tau", node.tau))
     if tau.size != 1 or not tau[0] >= dt:
-        raise NotInNIR(f"{name} has tau {tau}; it must be one number of at least dt = {dt}.")
+        raise NotInNIR(
+            f"{name} has tau = {_show_range(tau)}; it must be one number of at least dt = {dt:g}."
+        )
     decay = float(1 - dt / tau[0])
-    gain = read_numbers(name, "r", node.r) * dt / tau[0]
-    decay_input = not np.allclose(gain, 1)
-    if decay_input:
-        _require(name, "r dt / tau", gain, 1 - decay, "or 1")
+    if is_near(read_gain(name, node, dt), 1 - decay) and decay > 0:
+        threshold = _spread(name, "v_threshold", node.v_threshold, shape)
+        return _make_neuron(threshold, decay, decay_input=True)
+    return _make_neuron(_read_threshold(name, node, shape, dt), decay)
+
+
+def read_gain(name: str, node: nir.IF | nir.LIF, dt: float) -> np.ndarray:
+    """Return the factor of the current i in an Euler step.
+
+    IF: v + dt r i. LIF: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i. Our neurons
+    have the decay 1 - dt / tau and the gain 1, or 1 - decay with `decay_input`.
+    """
+    tau = read_numbers(name, "tau", node.tau) if isinstance(node, nir.LIF) else 1.0
+    return np.asarray(read_numbers(name, "r", node.r) * dt / tau)
+
+
+def is_near(value: Any, wanted: float) -> bool:
+    """Return whether numbers differ from `wanted` by no more than roundings of float32 can."""
+    return bool(np.allclose(value, wanted, rtol=1e-5, atol=0))
+
+
+def find_folded(graph: nir.NIRGraph, dt: float) -> dict[str, float]:
+    """Return the nodes whose gain `_read_threshold` folds, with the gain that differs most."""
+    folded = {}
+    for name, node in graph.nodes.items():
+        if isinstance(node, nir.IF | nir.LIF):
+            gain = read_gain(name, node, dt)
+            decays = isinstance(node, nir.LIF) and is_near(gain, float(dt / np.max(node.tau)))
+            if not is_near(gain, 1.0) and not decays:
+                folded[name] = float(gain.flat[np.argmax(np.abs(np.log(gain)))])
+    return folded
+
+
+def _read_threshold(name: str, node: nir.IF | nir.LIF, shape: Shape, dt: float) -> np.ndarray:
+    """Return thresholds for currents without a gain.
+
+    A membrane that starts and resets at 0 is proportional to the gain, so dividing the threshold
+    by the gain leaves the spikes equal, but for roundings.
+    """
     threshold = _spread(name, "v_threshold", node.v_threshold, shape)
-    return _make_neuron(threshold, decay, decay_input)
+    gain = read_gain(name, node, dt)
+    if is_near(gain, 1.0):
+        return threshold
+    what = "r dt / tau" if isinstance(node, nir.LIF) else "r dt"
+    with np.errstate(all="ignore"):
+        folded = threshold / _spread(name, what, gain, shape)
+        is_finite = np.all(np.isfinite(folded.astype(np.float32)))
+    if not np.all(gain > 0) or not is_finite:
+        raise NotInNIR(
+            f"{name} has {what} = {_show_range(gain)}; it must be above 0, and large enough for "
+            f"its threshold of {_show_range(threshold)}."
+        )
+    return folded
 
 
 def _spread(name: str, what: str, value: Any, shape: Shape) -> np.ndarray:
@@ -293,11 +343,17 @@ def _make_neuron(
 
 
 def _require(name: str, what: str, value: Any, wanted: float, why: str = "") -> None:
-    got = np.unique(read_numbers(name, what, value))
+    got = read_numbers(name, what, value)
     if not got.size or not np.allclose(got, wanted):
         why = f" ({why})" if why else ""
-        spread = f"{got[0]:g}...{got[-1]:g}" if got.size else "nothing"
-        raise NotInNIR(f"{name} has {what} = {spread}; it must be {wanted:g}{why}.")
+        raise NotInNIR(f"{name} has {what} = {_show_range(got)}; it must be {wanted:g}{why}.")
+
+
+def _show_range(values: np.ndarray) -> str:
+    if not values.size:
+        return "nothing"
+    least, most = values.min(), values.max()
+    return f"{least:g}" if least == most else f"{least:g}...{most:g}"
 
 
 def _read_window(name: str, node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,3 +61,31 @@ def compile_random(
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
     variables = jax.tree.map(jnp.float32, random_variables(model, shape))
     return compile(model, variables, x, verify=False, **options), x
+
+
+def write_tree(path, nodes, edges, node_type="NIRGraph", **more):
+    """Write a NIR file without the checks of the package that other tools do not use."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("node")
+        group["type"] = node_type
+        group["edges"] = np.array(edges, "S20")
+        for name, fields in nodes.items():
+            for key, value in fields.items():
+                group[f"nodes/{name}/{key}"] = value
+        for key, value in more.items():
+            group[f"metadata/{key}"] = value
+    return path
+
+
+def make_rockpool(**parameters):
+    """Return nodes as in lif_rockpool.nir: parameters of one value, and an output [1, 1, 1]."""
+    values = dict(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0) | parameters
+    return {
+        "input": {"type": "Input", "shape": [3]},
+        "linear": {"type": "Linear", "weight": np.eye(3, dtype=np.float32)},
+        "lif": {"type": "LIF", **values},
+        "output": {"type": "Output", "shape": [1, 3, 1]},
+    }
+
+
+CHAIN = [("input", "linear"), ("linear", "lif"), ("lif", "output")]

@@ -13,7 +13,16 @@ from pit_jax import neurons
 from pit_jax.export import NotInNIR, from_nir, nir_file, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
-from tests.export.graphs import HARD_LIF, count_by_layer, make_joined, make_program, round_to_grid
+from tests.export.graphs import (
+    CHAIN,
+    HARD_LIF,
+    count_by_layer,
+    make_joined,
+    make_program,
+    make_rockpool,
+    round_to_grid,
+    write_tree,
+)
 from tests.helpers import collect_by_layer
 
 # The last column is the expected precision.
@@ -183,7 +192,9 @@ def make_recurrent() -> nir.NIRGraph:
         ),
         (lambda: chain(lif(v_reset=0.5)), "lif has v_reset = 0.5"),
         (lambda: chain(lif(v_leak=-1)), "lif has v_leak = -1"),
-        (lambda: chain(lif(r=3.0)), "lif has r dt / tau = 1.5"),
+        (lambda: chain(lif(r=0.0)), "lif has r dt / tau = 0; it must be above 0"),
+        (lambda: chain(lif(r=-3.0)), "lif has r dt / tau = -1.5; it must be above 0"),
+        (lambda: chain(lif(r=1e-30, v_threshold=1e20)), "lif has r dt / tau = 5e-31; .* enough"),
         (lambda: chain(lif(tau=5e-5)), "at least dt"),
         (make_recurrent, "recurrent"),
     ],
@@ -202,34 +213,6 @@ def test_a_network_from_nir_can_be_compiled_again():
     twice = compile(again, read, x, verify=False)
     agree = np.argmax(twice(x), -1) == np.argmax(program(x), -1)
     assert agree.all()
-
-
-def write_tree(path, nodes, edges, node_type="NIRGraph", **more):
-    """Write a NIR file without the checks of the package that other tools do not use."""
-    with h5py.File(path, "w") as file:
-        group = file.create_group("node")
-        group["type"] = node_type
-        group["edges"] = np.array(edges, "S20")
-        for name, fields in nodes.items():
-            for key, value in fields.items():
-                group[f"nodes/{name}/{key}"] = value
-        for key, value in more.items():
-            group[f"metadata/{key}"] = value
-    return path
-
-
-def make_rockpool(**parameters):
-    """Return nodes as in lif_rockpool.nir: parameters of one value, and an output [1, 1, 1]."""
-    values = dict(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0) | parameters
-    return {
-        "input": {"type": "Input", "shape": [3]},
-        "linear": {"type": "Linear", "weight": np.eye(3, dtype=np.float32)},
-        "lif": {"type": "LIF", **values},
-        "output": {"type": "Output", "shape": [1, 3, 1]},
-    }
-
-
-CHAIN = [("input", "linear"), ("linear", "lif"), ("lif", "output")]
 
 
 @pytest.mark.parametrize(
