@@ -15,7 +15,7 @@ from typing import Any
 
 from pit_jax.old_names import serve_old_names
 from pit_jax.paths import read_path
-from pit_jax.reading import FileError, reading
+from pit_jax.reading import FileError, check_regular, reading
 from pit_jax.signals import call_at_end, remove_if_stopped
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
@@ -36,6 +36,12 @@ def hash_parts(parts: Iterable[bytes]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file. Raises ArtifactError for a device or a pipe."""
+    check_regular(path, ArtifactError)
+    return path.read_bytes()
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
@@ -185,7 +191,7 @@ def _read_content(folder: Path, name: str) -> bytes:
     if Path(name).name != name or "\0" in name:
         raise ArtifactError(f"{folder / MANIFEST} names {name!r:.80}, which is not in its folder.")
     try:
-        return (folder / name).read_bytes()
+        return read_bytes(folder / name)
     except OSError as error:
         raise ArtifactError(f"{folder} has no readable {name} ({error.strerror}).") from error
 

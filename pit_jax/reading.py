@@ -5,8 +5,10 @@ their own, and a Rust library even a `PanicException`, which is not an `Exceptio
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 LONGEST = 200  # Characters of a foreign message that an error quotes.
 
@@ -47,6 +49,13 @@ def reading(
             f"{path} is not {kind or 'a file that can be read'}, or it is damaged "
             f"({quote_error(raised)}). {advice}"
         ) from raised
+
+
+def check_regular(path: Path, error: type[ValueError] = FileError) -> None:
+    """Raise `error` for a device or a pipe, which could block or never end; OSError for none."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise error(f"{path} is a device or a pipe. Copy what it holds to a file.")
 
 
 def quote_error(error: BaseException) -> str:

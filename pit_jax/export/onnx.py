@@ -56,9 +56,9 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
     path = read_path(path)
     with reading(path, "an ONNX file that can be read", error=ArtifactError):
-        content = path.read_bytes()
+        content = artifact.read_bytes(path)
     with reading(_get_hash_path(path), "its hash", error=ArtifactError):
-        line = _get_hash_path(path).read_bytes()
+        line = artifact.read_bytes(_get_hash_path(path))
     if line != artifact.make_hash_line(content, path.name):
         raise ArtifactError(
             f"{path} does not match its .sha256 file; take another copy, or export it again."

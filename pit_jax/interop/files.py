@@ -24,7 +24,7 @@ from pit_jax.interop.values import check_values
 from pit_jax.interop.wrappers import unwrap_names
 from pit_jax.old_names import serve_old_names
 from pit_jax.paths import read_path
-from pit_jax.reading import reading
+from pit_jax.reading import check_regular, reading
 
 # torch's MAGIC_NUMBER, the first pickle of a file before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -87,8 +87,10 @@ def load(
     if not path.exists():
         raise CheckpointError(f"there is no file {path}.")
     try:
-        with reading(path, "a whole checkpoint", error=CheckpointError), path.open("rb") as file:
-            return _read_file(file, path, entry, prefix, ignore)
+        with reading(path, "a whole checkpoint", error=CheckpointError):
+            check_regular(path, CheckpointError)
+            with path.open("rb") as file:
+                return _read_file(file, path, entry, prefix, ignore)
     except CheckpointError as error:
         text = str(error)
         named = text.startswith(str(path))
@@ -256,6 +258,11 @@ def _fill(file: io.BufferedReader, block: np.ndarray) -> None:
 def _name_archive(names: Collection[str]) -> str:
     """Return the error for a zip file that torch.save did not write."""
     endings = {Path(name).suffix for name in names}
+    if any(name.endswith("/models/model.json") for name in names):
+        return (
+            "a program of torch.export. With torch, save its weights: "
+            "torch.save(torch.export.load(PATH).state_dict, OTHER)."
+        )
     inner = sorted(name for name in names if name.endswith((".pth", ".pt", ".safetensors")))
     if inner:
         return f"a zip file that holds {show_name(inner[0])[:80]}; unpack it first."
@@ -323,7 +330,7 @@ def _read_safetensors(file: io.BufferedReader, path: Path) -> _Content:
 
 def _make_tensor(name: str, dtype: str, shape: Sequence[int]) -> Tensor | Skipped:
     if dtype not in _SAFETENSORS_DTYPES:
-        return Skipped(f"the dtype {dtype}")
+        return Skipped(f"safetensors.{dtype}")
     storage = Storage(name, np.dtype(_SAFETENSORS_DTYPES[dtype]), math.prod(shape))
     return Tensor(storage, 0, tuple(shape), count_strides(shape))
 

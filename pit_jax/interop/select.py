@@ -11,6 +11,12 @@ REFUSED = (
     "which is refused because building it could run code. With torch, save the weights alone: "
     "torch.save(model.state_dict(), PATH)."
 )
+# Of a state_dict that has only such tensors.
+UNREAD = (
+    "a kind of tensor that is not read, such as quantized, sparse, float8 or without values. With "
+    "torch, save dense tensors of float32."
+)
+TENSORS = ("torch._utils._rebuild_", "safetensors.")
 
 
 def find_state_dict(value: Any, entry: str | None) -> Mapping[str, Any]:
@@ -82,16 +88,24 @@ def _has_tensors(value: Any) -> bool:
 
 def _explain(value: Any, entries: Mapping[str, Any], entry: str | None) -> str:
     if isinstance(value, Skipped):
-        return f"it holds {value.name}, {REFUSED}"
+        return f"it holds {value.name}, {_explain_skipped(value)}"
     wanted = "a state_dict" if entry is None else f"a state_dict under {entry!r}"
     skipped = next((x for x in entries.values() if isinstance(x, Skipped)), None)
     chosen = entries.get(entry or "", skipped)
     held = f"a dictionary with {_list_names(entries)}" if entries else type(value).__name__
-    why = f" It needs {chosen.name}, {REFUSED}" if isinstance(chosen, Skipped) else ""
+    why = ""
+    if isinstance(chosen, Skipped):
+        why = f" It needs {chosen.name}, {_explain_skipped(chosen)}"
     return f"it holds {held}, but not {wanted} (tensors by name).{why}"
 
 
+def _explain_skipped(value: Skipped) -> str:
+    return UNREAD if value.name.startswith(TENSORS) else REFUSED
+
+
 def _describe(value: Any) -> str:
+    if isinstance(value, Skipped) and value.name.startswith(TENSORS):
+        return f"{UNREAD.partition('.')[0]} ({value.name})"
     if isinstance(value, Skipped):
         return f"made by {value.name}"
     return f"of type {type(value).__name__}"

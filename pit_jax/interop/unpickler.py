@@ -207,6 +207,9 @@ class TorchUnpickler:
                     self._push(storage)
                     return
                 self._push(Skipped(name))
+            # A module, with its source, in the older format.
+            case ("module", Skipped() as made, *_):
+                self._push(made)
             case _:
                 self._push(Skipped("an unknown object"))
 
@@ -218,6 +221,11 @@ def _name_global(arg: str) -> Skipped:
 def _build(made: Any, args: tuple[Any, ...]) -> Any:
     """Return what `made(*args)` would, if it is a tensor or a plain container; else `Skipped`."""
     match made, args:
+        case Skipped(name), (_, _, _, _, _, _, dict() as bits, *_) if name in _TENSORS and any(
+            bits.values()
+        ):
+            # Its values are those of the storage with another sign.
+            return Skipped(f"{name} with {' and '.join(map(str, bits)):.40}")
         case Skipped(name), (storage, offset, shape, strides, *_) if name in _TENSORS:
             return _rebuild_tensor(made, storage, offset, shape, strides)
         case Skipped(name), (data, *_) if name in _PARAMETERS:

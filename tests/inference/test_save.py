@@ -5,6 +5,7 @@ test_program.py saves and loads a program of every kind of node, structure and n
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -135,6 +136,15 @@ def test_a_missing_file_is_named(saved, tmp_path, name):
     folder = shutil.copytree(saved, tmp_path / "program")
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=f"has no readable {name}"):
+        load(folder)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(saved, tmp_path):
+    folder = tmp_path / "program"
+    shutil.copytree(saved, folder)
+    (folder / ARRAYS).unlink()
+    os.mkfifo(folder / ARRAYS)
+    with pytest.raises(ArtifactError, match=f"{ARRAYS} is a device or a pipe"):
         load(folder)
 
 

@@ -1,6 +1,9 @@
 """Files of torch.save and safetensors are read bit for bit; no code in them is executed."""
 
+import io
+import os
 import struct
+import zipfile
 from argparse import Namespace
 
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ from tests.interop.torch_bytes import (
     end_pickle,
     tensor,
     tensors,
+    zip_file,
 )
 
 ARRAYS = {
@@ -167,6 +171,48 @@ def test_a_storage_of_another_size_is_refused(write_file):
     path = write_file(value, pickled.replace(b"I3\n", b"I4\n"))
     with pytest.raises(CheckpointError, match="should have 16 bytes, but has 12"):
         load(path)
+
+
+def test_tensors_with_a_sign_of_their_own_are_refused(write_file):
+    # x.conj() and its imaginary part have the storage of x and a bit in the pickle.
+    storage = b"ctorch\nFloatStorage\n"
+    pid = emit(("storage", storage, "0", "cpu", 2)) + b"Q"
+    hooks = call("collections", "OrderedDict")
+    for bits, is_read in ((b"}", True), (emit({"neg": True}), False), (emit({"conj": 1}), False)):
+        window = (pid, 0, (2,), (1,), False, hooks, bits)
+        made = emit({"x": call("torch._utils", "_rebuild_tensor_v2", *window)})
+        stored = {"x": tensor(np.float32([1, 2]), "0")}
+        path = write_file(stored, end_pickle(made))
+        if is_read:
+            np.testing.assert_array_equal(load(path)["x"], [1, 2])
+            continue
+        with pytest.raises(CheckpointError, match=r"_rebuild_tensor_v2 with (neg|conj)"):
+            load(path)
+
+
+@pytest.mark.parametrize("name", ["pipe", "device"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path, name):
+    path = tmp_path / name
+    os.mkfifo(path) if name == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=f"{name} is a device or a pipe. Copy what it holds"):
+        load(path)
+
+
+def test_records_are_checked_whether_they_are_compressed_or_not(tmp_path):
+    content = zip_file(tensors(ARRAYS))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path = tmp_path / "archive.pth"
+        with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(path, "w", method) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        assert_same_arrays(load(path), ARRAYS)
+        with zipfile.ZipFile(path) as archive:
+            record = archive.getinfo("archive/data/0")
+        damaged = bytearray(path.read_bytes())
+        damaged[record.header_offset + 30 + len(record.filename) + 8] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="conv1.weight: archive/data/0 is not a whole"):
+            load(path)
 
 
 def test_a_truncated_file_is_refused(write_file):

@@ -380,6 +380,7 @@ def test_zip_files_of_others_are_named(tmp_path):
         "a TorchScript file": ["net/data.pkl", "net/constants.pkl", "net/code/a.py"],
         "a zip file that holds best.pth; unpack it": ["best.pth"],
         r"arrays \(.npz\)": ["a.npy", "b.npy"],
+        "a program of torch.export": ["a/models/model.json", "a/data/sample_inputs/model.pt"],
         "a zip file without data.pkl": ["a.txt"],
     }
     for says, names in contents.items():
