@@ -200,6 +200,7 @@ class Checkpoints:
 
     def _read(self, saved: Saved, like: TrainState) -> tuple[Any, Progress]:
         folder = self._workdir / str(saved)
+        _check_dtypes(saved, orbax.read_shapes(folder), like)
         try:
             state = orbax.restore_state(
                 folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like)
@@ -269,6 +270,27 @@ def find_whole_steps(workdir: Path) -> Iterator[int]:
     for saved in list_checkpoints(workdir):
         if not manifest.find_damage(workdir / str(saved)):
             yield saved.step
+
+
+def _check_dtypes(saved: Saved, stored: Any, like: Any) -> None:
+    """Raise UserError for arrays of other types, which Orbax would convert: x64 was switched.
+
+    environment.json shows that too, but older versions did not record it.
+    """
+    there, here = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.dtype
+            for path, leaf in jax.tree.leaves_with_path(tree)
+        }
+        for tree in (stored, like)
+    )
+    for name in sorted(there.keys() & here.keys()):
+        if there[name] != here[name]:
+            raise UserError(
+                f"the checkpoint {saved} has other types of numbers: {name} is {there[name]} in "
+                f"it, {here[name]} in this process. JAX_ENABLE_X64 or the code of the network was "
+                "changed: undo this, or choose another --workdir."
+            )
 
 
 def _refuse_other(saved: Saved, why: str) -> UserError:

@@ -14,6 +14,8 @@ from typing import Any
 import flax
 import jax
 import jaxlib.version
+import numpy
+import optax
 
 import pit_jax
 
@@ -32,10 +34,13 @@ REFUSED = (
 REPORTED = (
     *("jax_disable_jit", "jax_disable_most_optimizations", "jax_optimization_level"),
     *("jax_exec_time_optimization_effort", "jax_memory_fitting_effort"),
+    *("jax_memory_fitting_level", "jax_compiler_enable_remat_pass", "jax_use_shardy_partitioner"),
     *("jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
 )
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
-MACHINE = ("jax", "jaxlib", "flax", "device", "devices", "processes")
+MACHINE = ("jax", "jaxlib", "flax", "optax", "numpy", "device", "devices", "processes")
+# On a CPU, its instructions and the number of threads change the order of sums.
+OF_CPU = ("processor", "cores")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -47,10 +52,13 @@ def describe_environment() -> dict[str, Any]:
         "jax": jax.__version__,
         "jaxlib": jaxlib.version.__version__,
         "flax": flax.__version__,
+        "optax": optax.__version__,
+        "numpy": numpy.__version__,
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": _find_processor(),
+        "cores": _count_cores(),
         **{name: _read_option(name) for name in (*REFUSED, *REPORTED) if hasattr(jax.config, name)},
         **{name: os.environ.get(name, "") for name in VARIABLES},
     }
@@ -79,7 +87,8 @@ def compare_environments(
                 f"{now[name]}, so it would compute other numbers. Give JAX the same option "
                 f"({name.upper()} in the environment), or choose another --workdir."
             )
-    reported = [name for name in differing if name in (*MACHINE, *REPORTED, *VARIABLES)]
+    listed = (*MACHINE, *(OF_CPU if now.get("device") == "cpu" else ()), *REPORTED, *VARIABLES)
+    reported = [name for name in differing if name in listed]
     if not reported:
         return ""
     changes = (f"{name} was {was[name]!r}, is {now[name]!r}" for name in reported)
@@ -106,6 +115,11 @@ def find_commit(file: Path = Path(__file__)) -> str:
     except (OSError, subprocess.CalledProcessError):
         return f"pit_jax {pit_jax.__version__}"
     return commit.strip() + ("+" if changes else "")
+
+
+def _count_cores() -> int | None:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _find_processor() -> str:

@@ -130,6 +130,10 @@ def test_equal_data_have_equal_descriptions_of_plain_values():
         (replace(DIGITS, train=change(DIGITS.train, labels=(700, 11))), "train"),
         (replace(DIGITS, test=change(DIGITS.test, images=(0, 99))), "test"),
         (replace(DIGITS, test=change(DIGITS.test, images=(359, 99))), "test"),
+        *[
+            (replace(DIGITS, train=change(DIGITS.train, images=((index, 3, 4), 99))), "train")
+            for index in (1, 2, 3, 1435)
+        ],
         (replace(DIGITS, test=DIGITS.train), "test"),
         (load("digits", train_images=200), "train"),
         (load("digits", validation=0.2), "validation"),

@@ -156,6 +156,28 @@ def test_the_newest_is_restored_with_its_progress(run):
     assert restore_newest(run) == (6, Progress(3.0, 0.2, 2))
 
 
+@pytest.mark.parametrize("other", [jnp.bfloat16, jnp.float16, jnp.int32])
+def test_a_state_of_other_types_is_refused_and_not_converted(run, other):
+    """As one that was saved without x64, by a version that did not record this option."""
+    like = make_state(0)
+    like = like.replace(params=jax.tree.map(lambda x: x.astype(other), like.params))
+    with (
+        open_checkpoints(run) as checkpoints,
+        pytest.raises(UserError, match="params/b is float32 in it, .* JAX_ENABLE_X64 or the"),
+    ):
+        checkpoints.restore(like)
+
+
+def test_a_state_without_x64_is_not_restored_with_x64(run):
+    with jax.enable_x64(True):
+        like = make_state(0)
+        with (
+            open_checkpoints(run) as checkpoints,
+            pytest.raises(UserError, match="params/b is float32 in it, float64 in this process"),
+        ):
+            checkpoints.restore(like)
+
+
 def test_nothing_is_restored_before_the_first_save(tmp_path):
     with open_checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(make_state(0)) is None and checkpoints.find_last_step() is None

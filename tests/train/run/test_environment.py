@@ -80,6 +80,16 @@ def test_other_versions_devices_and_flags_are_reported_in_one_line(tmp_path):
     line = compare_environments(tmp_path, [was], now)
     assert "jax was '0.4.1', is " in line and "device was 'H100'" in line and "\n" not in line
     assert "XLA_FLAGS was '--xla_a=1'" in line
+    for name in ("optax", "numpy", "jax_use_shardy_partitioner", "jax_memory_fitting_level"):
+        assert f"{name} was 'x'" in compare_environments(tmp_path, [now | {name: "x"}], now)
+
+
+def test_another_processor_or_number_of_cores_is_reported_where_it_computes(tmp_path):
+    now = describe_environment()
+    for change in ({"processor": "8 x another"}, {"cores": 99}):
+        assert "last bits" in compare_environments(tmp_path, [now | change], now)
+        on_gpu = now | {"device": "H100"}
+        assert compare_environments(tmp_path, [on_gpu | change], on_gpu) == ""
 
 
 @pytest.fixture(scope="module")
