@@ -16,6 +16,7 @@ from pit_jax.display import print_text
 from ..config.choose import check_keys
 from ..config.parts import find_part, list_options
 from ..config.places import read_place
+from ..errors import UserError
 from .dataset import ArraySplit, DataNotFound, Dataset, DiskSplit, Split
 from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
 from .imagenet import dataset
@@ -68,6 +69,8 @@ def load(
             the test images; 0 sets none aside.
     """
     data_dir = str(read_place("data.data_dir", data_dir))
+    if Path(data_dir).is_file():
+        raise UserError(f"config.data.data_dir must be a folder, and {data_dir} is a file.")
     if options.get("cache_dir") not in (None, ""):  # The configs' default is "".
         options["cache_dir"] = str(read_place("data.cache_dir", options["cache_dir"]))
     function = find_part("data", name)

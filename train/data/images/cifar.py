@@ -20,7 +20,8 @@ from ..storage.tfds import find_newest_version, read_split
 from .cifar_files import parse_batch, parse_rows, read_files
 from .class_names import CIFAR10, CIFAR100
 
-KAGGLE = "archive.zip"  # The name of every download.
+# The name of every download of Kaggle's pages; its program writes the name of the data set.
+KAGGLE = ("archive.zip", "{}.zip", "{}-python.zip")
 URL = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
@@ -168,7 +169,8 @@ def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
             files = [find_entry(place, name) for name in (layout.train[0], layout.test[0])]
             if all(file is not None and file.is_file() for file in files):
                 return layout, place
-            download = find_entry(place, KAGGLE)
+            names = [name.format(home) for name in KAGGLE for home in source.homes]
+            download = find_entry(place, *names)
             if download is not None and has_files(download, (layout.train[0], layout.test[0])):
                 return layout, download
     return None

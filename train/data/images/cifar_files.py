@@ -32,13 +32,15 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySpli
         batch = load_arrays(pickled)
     except pickle.UnpicklingError as error:
         raise ValueError(str(error)) from error
+    if isinstance(batch, dict):  # Python 3 writes keys as text.
+        batch = {key.encode() if isinstance(key, str) else key: batch[key] for key in batch}
     if not isinstance(batch, dict) or not {b"data", label_key} <= batch.keys():
         raise ValueError(f"expected a dict with the keys {b'data'!r} and {label_key!r}")
     data, labels = batch[b"data"], np.asarray(batch[label_key])
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
         came = f"{getattr(data, 'dtype', type(data))} {getattr(data, 'shape', '')}"
         raise ValueError(f"expected the data to be uint8 (rows, 3072), got {came}")
-    if labels.dtype.kind != "i" or labels.shape != data.shape[:1]:
+    if labels.dtype.kind not in "iu" or labels.shape != data.shape[:1]:
         raise ValueError(
             f"expected {len(data)} integer labels, one per row, got {labels.dtype} {labels.shape}"
         )

@@ -16,7 +16,7 @@ from pit_jax.reading import reading
 from ...errors import UserError
 
 UBYTE = 0x08
-LARGEST = 1 << 30  # Bytes of an array; the images of MNIST have 47 MB.
+LARGEST = 1 << 28  # Bytes of an array; the images of MNIST have 47 MB.
 MOST_EXPANSION = 1032  # Of deflate, in bytes for a byte: what a gzip file can have at most.
 
 

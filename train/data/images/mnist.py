@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset, check_labels
-from ..storage.archives import DamagedArchive, read_named
+from ..storage.archives import DamagedArchive, has_files, read_named
 from ..storage.download import Remote, download
 from ..storage.names import find_entry, list_places, name_archives
 from .class_names import DIGITS, FASHION_MNIST
@@ -67,6 +67,7 @@ _FIRST_LABELS = {
     _MNIST.name: [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
     _FASHION.name: [9, 0, 0, 3, 0, 2, 7, 2, 5, 5],
 }
+KAGGLE = "archive.zip"  # The name of every download.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -137,9 +138,16 @@ def _read_idx(path: Path, content: bytes | None = None) -> _Read:
 def _read_archive(source: _MnistSource, root: Path) -> list[_Read] | None:
     """Return the four arrays of an archive of the files, as Kaggle and others pack them."""
     for place in list_places(root, *source.homes):
+        names = [name for stem in source.md5 for name in _list_names(stem)]
         archive = find_entry(place, *name_archives(source.homes))
+        download = find_entry(place, KAGGLE)
+        if archive is None and download is not None:
+            # It may be of any other data set.
+            is_ours = any(
+                has_files(download, [name]) for name in _list_names(next(iter(source.md5)))
+            )
+            archive = download if is_ours else None
         if archive is not None and archive.is_file():
-            names = [name for stem in source.md5 for name in _list_names(stem)]
             try:
                 found = read_named(archive, names, "")
             except DamagedArchive as error:

@@ -17,7 +17,7 @@ from pit_jax.reading import FileError, quote_error, reading
 
 from ...errors import UserError
 from .names import find_entry, is_system_file, normalize_member, simplify, walk_folders
-from .tar import list_members
+from .tar import BLOCK, list_members
 
 # Errors of the parsers for damage. A wrong bit can also look like encryption (RuntimeError) or like
 # an unknown compression method (NotImplementedError, a RuntimeError).
@@ -26,7 +26,7 @@ DAMAGE = (
     *(EOFError, RuntimeError, ValueError, OverflowError, MemoryError),
 )
 CHUNK = 1 << 20
-IN_MEMORY = 1 << 30  # Bytes of all files that are read into memory; CIFAR has 0.2 GB.
+IN_MEMORY = 1 << 28  # Bytes of all files that are read into memory; CIFAR has 186 MB.
 # An archive expands to at most this: event data do by 2 to 10, images by 1, bombs by 1,000.
 EXPANSION, FREE = 200, 1 << 30
 # The first bytes of what is not read here, and what to call it.
@@ -34,9 +34,16 @@ FOREIGN = {
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"\x04\x22\x4d\x18": "an lz4 archive",
+    b"\x1f\x9d": "a .Z archive",
+    b"LZIP": "an lzip archive",
+    b"PK\x07\x08": "a part of a split zip archive",
+    b"MZ": "a program, perhaps an archive that extracts itself",
     b"<": "a web page",
     b"version https://git-lfs": "a pointer of git-lfs",
 }
+# The methods of compression that Python reads in a zip; Windows also writes 9, other programs 93.
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -116,6 +123,7 @@ def _iterate_tar(archive: Path) -> Iterator[Entry]:
     end = size if opener is None else FREE + EXPANSION * size
     bound = "the archive stops at byte" if opener is None else "from its size it cannot be above"
     with opener(archive) if opener else archive.open("rb") as stream:
+        _check_start(archive, stream.read(BLOCK), is_compressed=opener is not None)
         for member in list_members(stream, 0, end, bound):
             name = normalize_member(archive, member.name)
             if is_system_file(name):
@@ -130,6 +138,19 @@ def _iterate_tar(archive: Path) -> Iterator[Entry]:
         while opener is not None and stream.read(CHUNK):
             if stream.tell() > end:
                 raise ValueError(f"it expands to more than {end:,} bytes")
+
+
+def _check_start(archive: Path, start: bytes, *, is_compressed: bool) -> None:
+    """Raise UserError for a file that is something else than a tar, which is not a damaged one."""
+    if is_compressed and start.startswith((*OPENERS, b"PK\x03\x04")):
+        raise UserError(f"{archive} has another archive in it. Extract it once, and take that one.")
+    if not is_compressed and any(start) and start[257:262] != b"ustar":
+        try:
+            tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError) as error:
+            raise UserError(
+                f"{archive} is no tar or zip archive. Take another copy of it."
+            ) from error
 
 
 class _Slice:
@@ -202,6 +223,14 @@ def check_members(archive: Path, content: zipfile.ZipFile) -> list[zipfile.ZipIn
         raise ValueError(
             f"it has {there:,} bytes, but its members declare {packed:,}, extracted {unpacked:,}"
         )
+    for member in members:
+        if member.flag_bits & 1 or member.compress_type not in METHODS:
+            how = (
+                "encrypted" if member.flag_bits & 1 else f"packed by method {member.compress_type}"
+            )
+            raise UserError(
+                f"{archive}: {member.filename} is {how}, which is not read. Extract the archive."
+            )
     return members
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 BLOCK = tarfile.BLOCKSIZE
+MOST_HEADERS = 150_000  # N-MNIST has up to 140,000; a bomb of a few MB can have millions.
 LONGEST_NAME = 1 << 16  # Bytes of a record that only has a name and times; real ones have hundreds.
 # Records before a member, with its real name, its size and other data: POSIX 2001, and GNU.
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
@@ -38,7 +39,7 @@ def list_members(
     # Not tarfile: it accepts archives that stop between two members, it never ends if a size is
     # negative, and its errors have no offset.
     at, changed = start, dict[str, Any]()
-    while True:
+    for _ in range(MOST_HEADERS):
         file.seek(at)
         header = file.read(max(0, min(BLOCK, end - at)))
         if len(header) < BLOCK:
@@ -74,6 +75,7 @@ def list_members(
                 yield Member(name, content, size, info.type in LINKS)
             changed = {}
         at = content + -(-size // BLOCK) * BLOCK
+    raise ValueError(f"it has more than {MOST_HEADERS:,} headers")
 
 
 def _read_record(kind: bytes, content: bytes, at: int) -> dict[str, Any]:

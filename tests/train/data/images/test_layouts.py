@@ -144,7 +144,11 @@ def test_mnist_files_of_other_names_and_folders_are_read(tmp_path, name, home, p
 
 
 @pytest.mark.parametrize(
-    "name, archive", [("mnist", "mnist.zip"), ("fashion_mnist", "fashion-mnist.tar.gz")]
+    "name, archive",
+    [
+        *(("mnist", "mnist.zip"), ("fashion_mnist", "fashion-mnist.tar.gz")),
+        *(("mnist", "archive.zip"), ("fashion_mnist", "archive (1).zip")),
+    ],
 )
 @pytest.mark.parametrize("inner", ["{stem}", "raw/{stem}.gz", "{stem}/{stem}"])
 def test_mnist_archives_are_read(tmp_path, name, archive, inner):
@@ -248,3 +252,20 @@ def test_an_idx_file_in_memory_is_read_like_one_on_disk(tmp_path):
         (tmp_path / "a").write_bytes(content)
         assert (read_idx(tmp_path / "a", ndim=3) == TRAIN).all()
         assert (read_idx(tmp_path / "b", ndim=3, content=io.BytesIO(content).read()) == TRAIN).all()
+
+
+@pytest.mark.parametrize("labels", [list, np.uint8])
+def test_batches_that_python_3_wrote_again_are_read(tmp_path, labels):
+    def write(images: np.ndarray, **given: list[int]) -> bytes:
+        rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+        return pickle.dumps(
+            {
+                "data": rows.copy(),
+                "labels": np.array(given["labels"], labels)
+                if labels is not list
+                else given["labels"],
+            }
+        )
+
+    write_cifar10(tmp_path, make_cifar10_files(write))
+    assert_is_cifar10(load("cifar10", tmp_path))
