@@ -24,6 +24,7 @@ START_SECONDS = 120
 # A config that fits into 4 GB trains two steps within three minutes or is refused.
 CONFIG_SECONDS, CONFIG_GIGABYTES = 180, 4
 CONFIGS = "training configs"
+BLOCK_SECONDS = 40
 
 
 @dataclass
@@ -44,16 +45,16 @@ def run_block(target: Target, seed: int, first: int, count: int, ends_at: float)
     """Yield the verdicts about `count` inputs of a target, one dict for each.
 
     A worker that crashes or hangs is a finding, and the next worker continues after that input.
-    Nothing more is tried after `ends_at`, a moment of `time.monotonic()`.
+    Nothing more is tried after `ends_at`, a moment of `time.monotonic()`, and later than
+    BLOCK_SECONDS after the first input.
     """
-    end = first + count
-    while first < end and time.monotonic() < ends_at:
-        before = first
+    end, is_dead = first + count, True
+    while is_dead and first < end and time.monotonic() < ends_at:
+        is_dead = False
         for line in _watch(target, seed, first, end - first, ends_at):
+            is_dead = line.pop("is_dead", False)
             yield line
             first = line["at"] + 1
-        if first == before:  # The worker had nothing to report.
-            return
 
 
 def _watch(target: Target, seed: int, first: int, count: int, ends_at: float) -> Iterator[Any]:
@@ -67,21 +68,26 @@ def _watch(target: Target, seed: int, first: int, count: int, ends_at: float) ->
         start_new_session=True,
     )
     try:
+        block_ends_at = None
         for line in _read_lines(process, target.seconds):
             if line is None:
-                yield {"at": first, "end": "finding", "why": f"hangs: over {target.seconds:g} s"}
+                why = f"hangs: over {target.seconds:g} s"
+                yield {"at": first, "end": "finding", "why": why, "is_dead": True}
                 return
+            # Not from the start of the worker, which may train a network for its good files.
+            block_ends_at = block_ends_at or min(ends_at, time.monotonic() + BLOCK_SECONDS)
             first = line["at"]
             if "end" in line:
                 yield line
                 first += 1
-                if time.monotonic() > ends_at:
+                if time.monotonic() > block_ends_at:
                     return
         code = process.wait()
         if code:
             assert process.stderr
             said = process.stderr.read().decode(errors="replace").strip()[-300:]
-            yield {"at": first, "end": "finding", "why": f"the process ended with {code}: {said}"}
+            why = f"the process ended with {code}: {said}"
+            yield {"at": first, "end": "finding", "why": why, "is_dead": True}
     finally:
         _kill(process)
 
