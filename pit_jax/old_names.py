@@ -18,6 +18,7 @@ from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
 from typing import Any, TypeVar, cast
 
+from pit_jax.display import print_text
 from pit_jax.old_exports import EXPORTS, MODULES
 
 T = TypeVar("T")
@@ -183,7 +184,7 @@ def translate_analysis(name: str) -> str:
 @functools.cache
 def print_note(old: str, new: str) -> None:
     """Print a note with the new name, once per process."""
-    print(f"note: {describe(old, new)}", file=sys.stderr)
+    print_text(f"note: {describe(old, new)}", sys.stderr)
 
 
 def describe(old: str, new: str) -> str:

@@ -181,7 +181,10 @@ def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     file = workdir / "config.json"
     there = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
     if file.is_file():
-        _check_same(workdir, _read_config(file), config)
+        saved = _read_config(file)
+        if saved.keys().isdisjoint(config):  # Many programs have a file of this name.
+            raise UserError(f"{file} is not the config of a run; choose another --workdir.")
+        _check_same(workdir, saved, config)
     elif there & {*FOLDERS, "metrics.jsonl"}:
         raise UserError(
             f"{file} is missing, but {workdir} has other files of a run: restore it, or choose "

@@ -106,6 +106,14 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     )
 
 
+def test_a_folder_with_the_config_of_another_program_is_refused(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"architectures": ["ResNet"]}')
+    message = get_refusal(tmp_path)
+    assert message == f"{file} is not the config of a run; choose another --workdir."
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 @pytest.mark.parametrize("below", [".", "run", "a/b"])
 def test_a_file_instead_of_the_folder_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("a file")
