@@ -3,7 +3,7 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,9 @@ def _plan_archives(source: Path, train: Path, val: Path) -> Plan:
         if stem not in of_image:
             raise UserError(f"{val} has {member.name}, which has no label in {source}.")
         images.append((member, classes.index(of_image[stem])))
-    if len(images) != len(of_image):
-        raise UserError(f"{val} has {len(images)} images, but there are {len(of_image)} labels.")
+    _check_each_once(
+        val, [normalize_member(val, member.name).stem for member, _ in images], of_image
+    )
     # Workers get byte ranges, not images: each opens the archive and reads its own part.
     pieces = [
         TarPart(train, parts[name].offset, parts[name].offset + parts[name].size, label)
@@ -260,9 +261,22 @@ def _label_images(
     folder: Path, of_image: dict[str, str], classes: Sequence[str], others: Counter[str]
 ) -> list[tuple[Path, int]]:
     images = _list_images(folder, others)
-    if {path.stem for path in images} != set(of_image):
-        raise UserError(f"{folder} has {len(images)} images, not the {len(of_image)} with labels.")
+    _check_each_once(folder, [path.stem for path in images], of_image)
     return [(path, classes.index(of_image[path.stem])) for path in images]
+
+
+def _check_each_once(place: Path, found: list[str], of_image: Mapping[str, str]) -> None:
+    """Raise UserError unless `place` has each image that has a label once, and no other."""
+    for name, count in Counter(found).items():
+        if name not in of_image:
+            raise UserError(f"{place} has the image {name}, which has no label. Remove it.")
+        if count > 1:
+            raise UserError(f"{place} has the image {name} {count} times. Remove the copies.")
+    if missing := sorted(of_image.keys() - set(found)):
+        raise UserError(
+            f"{place} has {len(found)} images, but there are {len(of_image)} labels. Missing: "
+            f"{_shorten(missing)}."
+        )
 
 
 def _check_same(source: Path, train: Sequence[str], test: Sequence[str]) -> None:

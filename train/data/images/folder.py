@@ -45,7 +45,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     names = list(classes["train"])
     if only := sorted(set(names) ^ set(classes["test"])):
         raise UserError(f"{root}: only one of train and test has the classes {_quote(only)}.")
-    splits, notes = [], [*_note_unread(root, places["test"]), *_note_case(root, names)]
+    splits, notes = [], [*_note_unread(root, places), *_note_case(root, names)]
     for split, place in places.items():
         labels = {classes[split][name]: label for label, name in enumerate(names)}
         read, more = read_images(place, labels, (size, size, 3))
@@ -73,14 +73,18 @@ def _find_split(root: Path, split: str) -> Path:
     return next((place for place in found if place is not None and place.is_dir()), root / split)
 
 
-def _note_unread(root: Path, test: Path) -> list[str]:
-    unread = [find_entry(root, name) for name in VALIDATION]
-    return [
-        f"{place} is not read, because there is a folder test; config.data.validation=0.1 sets "
-        "training images aside for validation"
-        for place in unread
-        if place is not None and place.is_dir() and place != test
-    ]
+def _note_unread(root: Path, places: Mapping[str, Path]) -> list[str]:
+    notes = []
+    for split, names in SPLITS.items():
+        for name in names:
+            place = find_entry(root, name)
+            if place is None or not place.is_dir() or place in places.values():
+                continue
+            note = f"{place} is not read, because there is a folder {places[split].name}"
+            if name in VALIDATION:
+                note += "; config.data.validation=0.1 sets training images aside for validation"
+            notes.append(note)
+    return list(dict.fromkeys(notes))
 
 
 def _note_case(root: Path, names: list[str]) -> list[str]:

@@ -33,7 +33,10 @@ def is_system_file(name: str | PurePath) -> bool:
     """
     parts = name.parts if isinstance(name, PurePath) else PurePath(name).parts
     return any(
-        (part[0] == "." and part not in (".", "..")) or part.casefold() in _SYSTEM for part in parts
+        # iCloud leaves `.NAME.icloud` in place of a file that it has not downloaded.
+        (part[0] == "." and part not in (".", "..") and not part.endswith(".icloud"))
+        or part.casefold() in _SYSTEM
+        for part in parts
     )
 
 

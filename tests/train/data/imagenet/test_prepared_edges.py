@@ -88,6 +88,27 @@ def move_to_kaggle(source: Path) -> Path:
     return source
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_copy_of_a_validation_image_is_refused_by_name(tmp_path, capsys, lost):
+    source = move_to_kaggle(write_folders(tmp_path / "source"))
+    images = source / "ILSVRC" / "Data" / "CLS-LOC" / "val"
+    first, second, *_ = sorted(images.iterdir())
+    first.with_suffix(".jpg").write_bytes(first.read_bytes())
+    if lost:  # The number of images is right then.
+        second.unlink()
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert f"{images} has the image {first.stem} 2 times. Remove the copies" in message
+
+
+def test_a_copy_in_the_archive_of_validation_images_is_refused_by_name(tmp_path, capsys):
+    source = write_archives(tmp_path / "source")
+    members = [(name, content) for _, name, content in make_validation_images()]
+    parts = [make_tar(dict([member]))[:-1024] for member in (members[0], *members[:-1])]
+    (source / "ILSVRC2012_img_val.tar").write_bytes(b"".join(parts) + bytes(1024))
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert "2 times. Remove the copies" in message
+
+
 def test_kaggles_folders_and_table_of_labels_are_read(tmp_path):
     source = move_to_kaggle(write_folders(tmp_path / "source"))
     (source / "val").rename(tmp_path / "empty")

@@ -106,7 +106,20 @@ def test_a_class_of_other_files_only_is_refused_with_their_endings(pictures):
 def test_a_validation_folder_that_is_not_read_is_reported(pictures):
     shutil.copytree(pictures / "test", pictures / "val")
     (note,) = load("folder", pictures, size=4).notes
-    assert "val is not read" in note
+    assert "val is not read, because there is a folder test; config" in note
+
+
+@pytest.mark.parametrize("name, used", [("training", "train"), ("testing", "test")])
+def test_a_second_folder_of_a_split_is_reported(pictures, name, used):
+    shutil.copytree(pictures / used, pictures / name)
+    (note,) = load("folder", pictures, size=4).notes
+    assert note.endswith(f"{name} is not read, because there is a folder {used}")
+
+
+def test_files_that_icloud_has_not_downloaded_are_counted(pictures):
+    (pictures / "train" / "ant" / ".photo.jpg.icloud").write_bytes(b"bplist00")
+    (note,) = load("folder", pictures, size=4).notes
+    assert "(.icloud 1)" in note
 
 
 @pytest.mark.parametrize(
