@@ -4,6 +4,7 @@ JAX and its compiler read environment variables when they start; a bad value end
 that does not name the variable, or even aborts the process.
 """
 
+import errno
 import os
 import re
 import sys
@@ -31,6 +32,16 @@ def explain_environment(error: BaseException) -> str | None:
         return f"JAX refuses a variable of the environment: {text}. Correct or unset it."
     if any(name.endswith("jax/_src/lib/__init__.py") for name in files[-2:]):
         return f"JAX cannot be imported: {text}. Reinstall jax and jaxlib of the same version."
+    # Before memory: storage libraries call this RESOURCE_EXHAUSTED too.
+    if os.strerror(errno.EMFILE) in str(error):
+        return (
+            f"{os.strerror(errno.EMFILE)} for the limit of this process. Raise it: ulimit -n 4096."
+        )
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return (
+            "the system refuses another thread. Raise the limits of processes and of memory "
+            "(ulimit -u, ulimit -v, or those of the container or job)."
+        )
     if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
         return (
             f"out of memory ({text}). A smaller batch or network needs less; config.accumulate=N "

@@ -1,11 +1,14 @@
 """Faults of the environment end every program with one sentence and exit code 2."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pit_jax.environment import explain_environment
 
 ROOT = Path(__file__).parents[1]
 MODELS = ("-m", "pit_jax.models", "cifarnet")
@@ -57,6 +60,19 @@ def test_what_jax_refuses_to_start_with_is_one_sentence(words, variables, compla
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert complaint in done.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error, complaint",
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"), "ulimit -n"),
+        (ValueError("RESOURCE_EXHAUSTED: Error opening x: Too many open files"), "ulimit -n"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "out of memory"),
+    ],
+)
+def test_a_limit_of_the_process_is_called_by_its_name(error, complaint):
+    assert complaint in (explain_environment(error) or "")
 
 
 @pytest.mark.parametrize(
