@@ -209,13 +209,15 @@ def test_an_old_key_that_does_not_fit_the_config_is_an_error_without_a_note(monk
 
 def make_old_config() -> dict:
     """Return a config as it was saved before its keys were renamed."""
-    config = base().to_dict() | {"neuron": {"name": "ILIF", "levels": 4, "normalise": True}}
+    config = make_new_config() | {"neuron": {"name": "ILIF", "levels": 4, "normalise": True}}
     config["anew"] = config.pop("reinitialize")
     return json.loads(json.dumps(config))
 
 
 def make_new_config() -> dict:
-    return base().to_dict() | {"neuron": {"name": "ILIF", "levels": 4, "normalize": True}}
+    parts = {"data": {"name": "digits"}, "model": {"name": "resnet8"}}
+    neuron = {"name": "ILIF", "levels": 4, "normalize": True}
+    return base().to_dict() | parts | {"neuron": neuron}
 
 
 def test_the_config_of_an_old_run_is_read(tmp_path, capsys):
