@@ -30,6 +30,7 @@ from .lock import hold_lock
 
 CHUNK = 1 << 20
 TIMEOUT = 60  # Seconds without a byte.
+PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|\?xml)", re.IGNORECASE)
 REASONS = {
     401: "the server asks for a login (401)",
     403: "the server refuses it (403)",
@@ -142,7 +143,9 @@ def _fetch(url: str, part: Path) -> None:
         # Without a number, the end of the connection is the end of the file; its hash decides.
         total = start + int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
         chunk = response.read(CHUNK)
-        if start == 0 and re.match(rb"\s*<(!doctype|html|head|\?xml)", chunk, re.IGNORECASE):
+        if start == 0 and not chunk:
+            raise NoFile("the server sent an empty answer instead of the file")
+        if start == 0 and PAGE.match(chunk):
             # Not saved: the next attempt would resume after the page.
             raise NoFile("the server sent a web page, such as a login, instead of the file")
         with part.open("ab" if start else "wb") as file, _make_bar() as bar:

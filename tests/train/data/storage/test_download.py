@@ -23,8 +23,15 @@ ODD = {
     "/huge": {"Content-Length": "9" * 30},
     "/circle": {"Location": "/circle"},
     "/local": {"Location": "file:///etc/passwd"},
-    "/login": {"Content-Type": "text/html"},
+    **dict.fromkeys(("/login", "/marked", "/comment", "/empty"), {"Content-Type": "text/html"}),
     "/shifted": {"Content-Range": "bytes 7-99/100"},
+}
+
+PAGES = {
+    "/login": b"<!DOCTYPE html>please log in",
+    "/marked": b"\xef\xbb\xbf<html>please log in",
+    "/comment": b"<!-- a proxy --><html>please log in",
+    "/empty": b"",
 }
 
 
@@ -62,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        page = b"<!DOCTYPE html>please log in" if self.path == "/login" else CONTENT
+        page = PAGES.get(self.path, CONTENT)
         with contextlib.suppress(ConnectionError):
             self.wfile.write(page)
 
@@ -169,6 +176,9 @@ def test_an_invalid_content_length_is_ignored_and_the_hash_decides(server, tmp_p
         ("/circle", "redirects in a circle"),
         ("/local", "redirects in a circle, or to no web address"),
         ("/login", "sent a web page, such as a login, instead of the file"),
+        ("/marked", "sent a web page, such as a login"),
+        ("/comment", "sent a web page, such as a login"),
+        ("/empty", "sent an empty answer"),
     ],
 )
 def test_answers_that_will_not_change_are_one_sentence_without_resuming(
