@@ -7,6 +7,8 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -164,7 +166,9 @@ def read_atis(source: Source) -> np.ndarray:
 def open_recording(source: Source, kind: str) -> Iterator[tuple[io.BufferedIOBase, str, int]]:
     """Open a file; yield it, its name and its size. Whatever the block raises names the file."""
     if isinstance(source, str | os.PathLike):
-        path = read_path(source)
+        # An absolute Path means itself; the files of a data set, thousands, are named so.
+        itself = isinstance(source, Path) and source.is_absolute()
+        path = cast(Path, source) if itself else read_path(source)
         with reading(path, kind):
             about = path.stat()
             if not stat.S_ISREG(about.st_mode):
