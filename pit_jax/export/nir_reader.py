@@ -246,7 +246,7 @@ def _read_flatten(name: str, graph: nir.NIRGraph, shape: Shape) -> Make:
 def _read_lif(name: str, node: nir.LIF, shape: Shape, dt: float) -> tuple[Make, Params]:
     _require(name, "v_reset", node.v_reset, 0.0)
     _require(name, "v_leak", node.v_leak, 0.0)
-    tau = np.unique(read_numbers(name, "tau", node.tau))
+    tau = np.unique(read_numbers(name, "tau", node.tau)).astype(np.float64)
     if tau.size != 1 or not tau[0] >= dt:
         raise NotInNIR(
             f"{name} has tau = {_show_range(tau)}; it must be one number of at least dt = {dt:g}."
@@ -265,7 +265,8 @@ def read_gain(name: str, node: nir.IF | nir.LIF, dt: float) -> np.ndarray:
     have the decay 1 - dt / tau and the gain 1, or 1 - decay with `decay_input`.
     """
     tau = read_numbers(name, "tau", node.tau) if isinstance(node, nir.LIF) else 1.0
-    return np.asarray(read_numbers(name, "r", node.r) * dt / tau)
+    # Parameters in half precision would round the products.
+    return np.asarray(read_numbers(name, "r", node.r).astype(np.float64) * dt / tau)
 
 
 def is_near(value: Any, wanted: float) -> bool:
@@ -331,7 +332,10 @@ def _make_neuron(
     threshold = threshold.astype(jnp.result_type(float))
     # u > threshold is u >= the next float, exactly.
     threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
-    if np.all(threshold == threshold.flat[0]):
+    # XLA rounds subnormal numbers to 0, so the least threshold above 0 is a normal one.
+    tiny = 2 * np.finfo(threshold.dtype).tiny
+    threshold = np.where((threshold > 0) & (threshold < tiny), tiny, threshold)
+    if threshold.flat[0] > 0 and np.all(threshold == threshold.flat[0]):
         one = float(threshold.flat[0])
         if decay == 1:
             return lambda name: IF(one, name=name), {}

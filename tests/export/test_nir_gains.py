@@ -36,6 +36,32 @@ def test_gains_of_any_size_are_folded_into_thresholds(tmp_path, r, tau):
     np.testing.assert_array_equal(model.apply(variables, jnp.array(x))[0], spikes)
 
 
+@pytest.mark.parametrize("threshold", [0.0, -0.5, 1e-42, 1.0])
+def test_neurons_fire_above_thresholds_of_any_sign(tmp_path, threshold):
+    nodes = make_rockpool(v_threshold=threshold)
+    model, variables = from_nir(write_tree(tmp_path / "a.nir", nodes, CHAIN), num_steps=1)
+    x = jnp.array([[-1.0, 0.0, 1.5]])
+    np.testing.assert_array_equal(model.apply(variables, x)[0, 0], x[0] > threshold)
+
+
+def test_parameters_in_half_precision_are_not_rounded_further(tmp_path):
+    values = {key: np.float16(x) for key, x in {"tau": 0.01, "r": 50.0, "v_threshold": 0.5}.items()}
+    path = write_tree(tmp_path / "half.nir", make_rockpool(**values), CHAIN)
+    with pytest.warns(UserWarning, match=r"gain of lif \(0.4999 at dt = 0.0001 s\)"):
+        model, _ = from_nir(path, num_steps=1)
+    assert model.parts[1].make("lif").decay == pytest.approx(1 - 1e-4 / float(np.float16(0.01)))
+
+
+def test_numbers_too_large_for_float32_are_refused_by_name(tmp_path):
+    nodes = make_rockpool()
+    nodes["linear"]["weight"] = np.full((3, 3), 1e300)
+    with pytest.raises(NotInNIR, match="linear has weights of 1e.300, which is too large"):
+        from_nir(write_tree(tmp_path / "large.nir", nodes, CHAIN), num_steps=1)
+    nodes = make_rockpool(v_threshold=1e300)
+    with pytest.raises(NotInNIR, match="lif has v_threshold of 1e.300, which is too large"):
+        from_nir(write_tree(tmp_path / "large.nir", nodes, CHAIN), num_steps=1)
+
+
 def test_gains_of_integrators_are_folded_where_the_time_step_is_known():
     graph = nir.NIRGraph.from_list(nir.IF(r=np.array([1.0, 2.0]), v_threshold=np.ones(2)))
     with pytest.raises(NotInNIR, match="if has r dt = 0.0001...0.0002; it must be 1"):
