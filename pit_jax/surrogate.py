@@ -31,6 +31,7 @@ def round_half_up(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     return floor + (x - floor >= 0.5).astype(floor.dtype)
 
 
+@_check_strength
 def rectifier(x: Float[Array, "*N"], strength: float) -> Float[Array, "*N"]:
     """Return the gradient 1 + strength * (1/2 - |dis(x)|) of Eq. 13, dis(x) = x - floor(x) - 1/2.
 

@@ -35,9 +35,10 @@ def check_dtype(name: str, value: Any) -> Any:
     import jax.numpy as jnp
     import numpy as np
 
+    # NumPy reads more texts, such as ">f4" and "2f4", with which JAX does not compute.
     given = normalize_name(value) if isinstance(value, str) else value
     try:
-        found = np.dtype(given).name
+        found = given if isinstance(given, str) else np.dtype(given).name
     except TypeError:
         found = ""
     if found not in FLOATS:

@@ -36,12 +36,15 @@ def check_neuron(name: str, value: Any) -> None:
         raise ValueError(
             f"{wanted}, such as {EXAMPLE}, got {made.__name__}, which is a layer without a neuron."
         )
+    hint = "" if is_class else "; to use a function of the currents, pass lambda: function"
+    # The signature of a partial hides which of its arguments is wrong.
+    called = value if isinstance(value, partial) else partial(value)
     try:
-        inspect.signature(value).bind()
+        inspect.signature(called.func).bind(*called.args, **called.keywords)
     except TypeError as error:
         raise ValueError(
             f"{wanted}, such as {EXAMPLE}, got {_describe(value)}, which cannot be called so "
-            f"({error}); to use a function of the currents, pass lambda: function."
+            f"({error}){hint}."
         ) from error
     except ValueError:
         pass  # Some callables have no signature.

@@ -8,7 +8,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import set_bounds, whole
+from pit_jax.checks.bounds import INITIALIZER, set_bounds, whole
 from pit_jax.checks.dtypes import check_dtype
 
 Initializer = Callable[..., Array]
@@ -31,7 +31,14 @@ def uniform_bias(fan_in: int) -> Initializer:
     return init
 
 
-@set_bounds(features=whole(1), size=whole(1), stride=whole(1), groups=whole(1), dtype=check_dtype)
+@set_bounds(
+    features=whole(1),
+    size=whole(1),
+    stride=whole(1),
+    bias=INITIALIZER,
+    groups=whole(1),
+    dtype=check_dtype,
+)
 def conv(
     features: int,
     size: int,
@@ -46,8 +53,11 @@ def conv(
     """Return a `size` x `size` convolution over the last three axes, padded by `size // 2`.
 
     `bias` is the initializer of its bias, or None for no bias. Parameters are float32 (float64
-    under x64) for any `dtype` of the computation.
+    under x64) for any `dtype` of the computation. Raises ValueError unless `groups` divides
+    `features`.
     """
+    if features % groups:
+        raise ValueError(f"groups must be a divisor of {features}, the features, got {groups}.")
     # SAME would pad a stride-2 convolution by (0, 1), PyTorch pads by (1, 1): other pixels.
     pad = size // 2
     return nn.Conv(
@@ -65,7 +75,7 @@ def conv(
     )
 
 
-@set_bounds(features=whole(1), dtype=check_dtype)
+@set_bounds(features=whole(1), bias=INITIALIZER, dtype=check_dtype)
 def dense(
     features: int,
     *,

@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import POSITIVE, Interval, set_bounds
+from pit_jax.checks.bounds import POSITIVE, Interval, flag, set_bounds
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.layers.linear import Initializer
 from pit_jax.old_names import serve_old_names
@@ -64,7 +64,7 @@ def batch_norm(
     )
 
 
-@set_bounds(dtype=check_dtype, gain=POSITIVE)
+@set_bounds(use_running_average=flag, dtype=check_dtype, gain=POSITIVE)
 class PerStepBatchNorm(nn.Module):
     """A batch norm over batch and space of each step, as in PyTorch networks that run step by step,
     such as those of CLIF (Huang et al. 2024).
@@ -89,7 +89,9 @@ class PerStepBatchNorm(nn.Module):
         return _apply_affine(self, x).astype(self.dtype or x.dtype)
 
 
-@set_bounds(threshold=POSITIVE, alpha=POSITIVE, dtype=check_dtype, gain=POSITIVE)
+@set_bounds(
+    use_running_average=flag, threshold=POSITIVE, alpha=POSITIVE, dtype=check_dtype, gain=POSITIVE
+)
 class TDBatchNorm(nn.Module):
     """A threshold-dependent batch norm, tdBN (Zheng et al. 2021), which normalizes to the standard
     deviation `alpha * threshold` and then applies scale and bias.
@@ -116,7 +118,7 @@ class TDBatchNorm(nn.Module):
         return _apply_affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
 
 
-@set_bounds(dtype=check_dtype, gain=POSITIVE)
+@set_bounds(use_running_average=flag, dtype=check_dtype, gain=POSITIVE)
 class TEBN(nn.Module):
     """A temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
     step, `p` `[T]`, which multiplies both scale and bias and starts at 1.

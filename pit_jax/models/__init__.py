@@ -76,7 +76,7 @@ def create(
     of the network. A list in `kw`, e.g. from JSON, becomes a tuple because fields must be hashable.
     Raises ValueError for an unknown name or keyword, and suggests the nearest one.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         hint = _suggest(str(name), MODELS)
         raise ValueError(f"there is no network {name!r};{hint} known: {', '.join(sorted(MODELS))}.")
     # Flax adds `parent` and `name` to the fields of every module.

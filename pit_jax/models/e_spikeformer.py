@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import NORM, each, set_bounds, whole
+from pit_jax.checks.bounds import MOST_BLOCKS, NORM, each, set_bounds, whole
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.attention import check_heads, linear_attention
@@ -118,7 +118,7 @@ class AttentionBlock(nn.Module):
     neuron=check_neuron,
     num_steps=whole(1),
     widths=each(whole(1)),
-    stages=each(whole(0)),
+    stages=each(whole(0, MOST_BLOCKS)),
     strides=each(whole(1)),
     conv_stages=whole(0),
     heads=whole(1),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import NORM, each, function, set_bounds, whole
+from pit_jax.checks.bounds import BLOCKS, NORM, each, function, set_bounds, whole
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.checks.neurons import check_neuron
 from pit_jax.layers.encoding import add_time_axis, repeat_over_time
@@ -60,7 +60,7 @@ class Layers:
     stem=function(),
     block=function(),
     head=function(),
-    stages=each(whole(1), least=1),
+    stages=each(BLOCKS, least=1),
     width=whole(1),
     first_stride=whole(1),
     norm=NORM,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import NORM, POSITIVE, each, set_bounds, whole
+from pit_jax.checks.bounds import BLOCKS, NORM, POSITIVE, each, set_bounds, whole
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.attention import channel_attention, check_heads
@@ -86,7 +86,7 @@ class Block(nn.Module):
     num_classes=whole(1),
     neuron=check_neuron,
     num_steps=whole(1),
-    depth=whole(1),
+    depth=BLOCKS,
     width=whole(8, hint=": the first convolution has width // 8 channels"),
     heads=whole(1),
     mlp_ratio=POSITIVE,

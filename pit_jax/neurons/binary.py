@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, RESET, flag, more_than, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import run_over_time, widen
+from pit_jax.neurons.scan import narrow, run_over_time, widen
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
 
 Reset = Callable[..., Array]
@@ -64,7 +64,7 @@ class LIF(nn.Module):
         )
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 @set_bounds(threshold=POSITIVE, spike=FIRING, reset=RESET, detach_reset=flag, unroll=whole(1))
@@ -99,7 +99,7 @@ class IF(nn.Module):
         )
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 @set_bounds(
@@ -152,4 +152,4 @@ class PLIF(nn.Module):
         )
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)

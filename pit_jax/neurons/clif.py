@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, at_least, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import run_over_time
+from pit_jax.neurons.scan import narrow, run_over_time
 from pit_jax.neurons.step import clif_step
 
 State = tuple[Array, Array]
@@ -49,4 +49,4 @@ class CLIF(nn.Module):
 
         u, s = run_over_time(step, current, state=lambda rest: (rest, rest), unroll=self.unroll)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, inside, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, run_over_time, widen
+from pit_jax.neurons.scan import check_currents, narrow, run_over_time, widen
 from pit_jax.neurons.step import Gates, glif_step
 
 
@@ -85,7 +85,7 @@ class GLIF(nn.Module):
             step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
         )
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 # sigmoid(x) is 1/2 + x/4 near 0, so these gates start within 0.025 of 1/2.

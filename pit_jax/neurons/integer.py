@@ -9,7 +9,7 @@ from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
-from pit_jax.neurons.scan import check_not_empty, run_over_time, widen
+from pit_jax.neurons.scan import check_not_empty, narrow, run_over_time, widen
 from pit_jax.neurons.step import charge, pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
@@ -52,7 +52,7 @@ class ILIF(nn.Module):
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels, rounded=u)
         # Divide here, not in the loop: the reset subtracts the integer.
-        return (s / self.levels if self.normalize else s).astype(current.dtype)
+        return narrow(s / self.levels if self.normalize else s, current)
 
 
 @accept_old_fields
@@ -86,4 +86,4 @@ class QAT(nn.Module):
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         # With strength 0 the gradient for x is 1 inside the window.
-        return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)
+        return narrow(pit_fire(x, a, levels=self.levels, strength=0.0), current)

@@ -18,7 +18,7 @@ from pit_jax.layers.norm import (
 )
 from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, run_over_time, widen
+from pit_jax.neurons.scan import check_currents, narrow, run_over_time, widen
 from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
 from pit_jax.old_names import serve_old_names
 
@@ -78,7 +78,7 @@ class NormedLIF(nn.Module):
             for statistic, steps in zip(running, statistics, strict=True):
                 move_statistic(statistic, steps)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 def fold_threshold(

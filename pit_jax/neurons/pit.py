@@ -24,7 +24,7 @@ from pit_jax.checks.bounds import (
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
-from pit_jax.neurons.scan import run_over_time
+from pit_jax.neurons.scan import narrow, run_over_time
 from pit_jax.neurons.step import (
     charge,
     clearing_reset,
@@ -115,4 +115,4 @@ class PIT(nn.Module):
         rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         # Spikes return to the compute dtype; membranes, scales and probes stay float32.
-        return s.astype(current.dtype)
+        return narrow(s, current)

@@ -13,7 +13,7 @@ from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, SCALE_INIT, flag,
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
-from pit_jax.neurons.scan import run_over_time
+from pit_jax.neurons.scan import narrow, run_over_time
 from pit_jax.neurons.step import charge, pit_fire, prepend_axes, soft_reset
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
@@ -133,7 +133,7 @@ class PITFull(nn.Module):
         u, count, s = run_over_time(step, current, a, *factors, unroll=self.unroll)
         rounded = jax.vmap(unmix, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
         record(self, u, count, self.levels, scale=a, rounded=rounded)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 serve_old_names(__name__)

@@ -13,7 +13,14 @@ from pit_jax.old_names import serve_old_names
 
 def widen(dtype: DTypeLike) -> DTypeLike:
     """Return float32, or `dtype` if it is wider: the dtype of membranes and parameters."""
+    # As JAX has it: without x64 the float64 of NumPy's arrays is float32.
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def narrow(spikes: Array, current: Array) -> Array:
+    """Return `spikes` in the dtype of `current`: membranes are float32 for any of them."""
+    return spikes.astype(jax.dtypes.canonicalize_dtype(current.dtype))
 
 
 def check_currents(current: Float[Array, "*BTNC"]) -> None:

@@ -160,7 +160,7 @@ def glif_step(
     return (u, s), (u, s)
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(a=POSITIVE, levels=LEVELS)
 def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
     """Return PIT's count clip(round(u / a), 0, levels); `a` broadcasts as in `pit_fire`."""
     # This equals the number of thresholds d - 1/2, d = 1 ... levels, that u / a reaches, which is

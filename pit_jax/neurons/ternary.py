@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, POSITIVE, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import run_over_time, widen
+from pit_jax.neurons.scan import narrow, run_over_time, widen
 from pit_jax.neurons.step import charge, hard_reset
 from pit_jax.surrogate import ternary_spike
 
@@ -41,7 +41,7 @@ class Ternary(nn.Module):
 
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
-        return s.astype(current.dtype)
+        return narrow(s, current)
 
 
 @set_bounds(decay=DECAY, threshold=POSITIVE, detach_reset=flag, unroll=whole(1))

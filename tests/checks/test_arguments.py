@@ -17,7 +17,7 @@ from pit_jax.checks.bounds import BOUNDS, Interval, read_bounds, set_bounds, who
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.layers import NORMS, batch_norm, conv, dense
 from pit_jax.models import MODELS, create
-from pit_jax.neurons import LIF, NEURONS, PIT, charge, pit_fire
+from pit_jax.neurons import LIF, NEURONS, PIT, charge, pit_count, pit_fire
 from pit_jax.neurons.mpbn import NormedLIF
 
 CLASSES = [*NEURONS.values(), NormedLIF]
@@ -47,6 +47,11 @@ REFUSED = {
     "create('cifarnet', num_classes=9, neuron='LIF')": "NEURONS['LIF']",
     "create('cifarnet', num_classes=9, neuron=None)": "neuron must be a function",
     "create('cifarnet', num_classes=9, neuron=3)": "neuron must be a function",
+    "create(['resnet8'], num_classes=9, neuron=LIF)": "no network ['resnet8']; did you mean",
+    "PIT(levels=np.array([4]))": "levels must be a whole number, got array([4])",
+    "dense(3, bias=False)": "bias must be a function, got False",
+    "conv(3, 3, bias=True)": "bias must be a function, got True",
+    "NORMS['TEBN'](use_running_average='no')": "use_running_average must be True or False",
 }
 
 
@@ -79,6 +84,31 @@ def test_numbers_of_other_types_and_fractions_where_whole_numbers_are_meant_are_
         Interval(0, 3)("x", value)
     with pytest.raises(ValueError, match="^x must be at most 1, got 2.0"):
         Interval(0, 1)("x", np.array([0.5, 2]))
+
+
+@pytest.mark.parametrize("value", [1e39, -1e300, 1e-50, np.float64(1e-40)])
+def test_numbers_that_float32_cannot_hold_are_refused(value):
+    for make in (
+        Interval(),
+        lambda name, value: PIT(strength=value),
+        lambda name, value: LIF(threshold=value),
+        lambda name, value: surrogate.arctan(jnp.ones(3), slope=value),
+    ):
+        with pytest.raises(ValueError, match="must be 0 or in size .*, as in float32, got "):
+            make("x", value)
+
+
+def test_whole_numbers_and_blocks_that_no_computer_counts_are_refused():
+    for fields in ({"num_steps": 2**31}, {"width": 10**12}, {"num_classes": 2**40}):
+        with pytest.raises(ValueError, match="must be at most 2147483647, got "):
+            create("resnet8", **{"num_classes": 10, "neuron": LIF} | fields)
+    for network, fields in (
+        ("resnet8", {"stages": (10**9,)}),
+        ("spike_driven_transformer", {"depth": 1001}),
+        ("e_spikeformer_t", {"stages": (1, 1, 1, 1, 2000)}),
+    ):
+        with pytest.raises(ValueError, match="must be at most 1000, got "):
+            create(network, num_classes=10, neuron=LIF, **fields)
 
 
 def test_arguments_of_other_types_are_refused_and_traced_ones_pass():
@@ -124,6 +154,8 @@ def test_subclasses_of_neurons_check_their_inherited_fields_too():
         (surrogate.clipped_round, {"levels": 0}),
         (partial(pit_fire, a=jnp.ones(3)), {"levels": 0}),
         (partial(pit_fire, a=jnp.ones(3), levels=2), {"strength": -1.0}),
+        (partial(pit_count, levels=2), {"a": -jnp.ones(3)}),
+        (surrogate.rectifier, {"strength": math.nan}),
         *((each, {"levels": 0}) for each in initializers.SCALE_INITS.values()),
     ],
 )
@@ -142,6 +174,7 @@ def test_arguments_of_surrogates_and_initializers_out_of_range_are_refused(funct
         (partial(conv, 4), {"size": 0}),
         (partial(conv, 4, 3), {"stride": 0}),
         (partial(conv, 4, 3), {"groups": -1}),
+        (partial(conv, 4, 3), {"groups": 3}),
         (dense, {"features": True}),
         *((norm, {"gain": 0.0}) for name, norm in NORMS.items() if name != "no_norm"),
         (batch_norm, {"momentum": 1.0}),
@@ -196,6 +229,8 @@ def test_fields_of_networks_out_of_range_are_refused(network, fields):
         (MODELS["vgg11"], "got VGG, which is a layer"),
         (surrogate.arctan, "cannot be called so"),
         (jax.nn.relu, "cannot be called so"),
+        (partial(PIT, levls=4), "cannot be called so .*unexpected keyword argument 'levls'"),
+        (partial(lambda levels, scale: PIT(levels=levels), 4), "missing .* argument: 'scale'"),
     ],
 )
 def test_a_neuron_where_a_callable_that_makes_one_is_meant_is_refused(neuron, complaint):
@@ -257,7 +292,22 @@ def test_dtypes_by_other_names_are_accepted(given, used):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["int8", "uint8", "bool", "complex64", "float8_e4m3fn", "bf17", jnp.int32, bool, 3]
+    "dtype",
+    [
+        "int8",
+        "uint8",
+        "bool",
+        "complex64",
+        "float8_e4m3fn",
+        "bf17",
+        jnp.int32,
+        bool,
+        3,
+        ">f4",
+        "1e-50",
+        "f4,f4",
+        "",
+    ],
 )
 def test_dtypes_that_cannot_train_are_refused(dtype):
     with pytest.raises(ValueError, match="^dtype is .*; it can be float32, bfloat16, float16 or"):

@@ -4,15 +4,19 @@ python -m tests.checks.unchecked STATEMENT ... prints the ValueError of each sta
 """
 
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pit_jax import surrogate
+from pit_jax.layers import NORMS, conv, dense
 from pit_jax.models import create
 from pit_jax.neurons import IF, ILIF, LIF, PIT, pit_fire
 
-NAMES = {"jnp": jnp, "create": create, "pit_fire": pit_fire}
+NAMES = {"jnp": jnp, "np": np, "create": create, "pit_fire": pit_fire}
+NAMES |= {"NORMS": NORMS, "conv": conv, "dense": dense}
 NAMES |= {neuron.__name__: neuron for neuron in (IF, ILIF, LIF, PIT)}
 
 
@@ -33,8 +37,18 @@ def check_traced() -> None:
     assert LIF(decay=jnp.array([0.5, 0.2, 1.0])).apply({}, jnp.ones((1, 2, 3))).shape == (1, 2, 3)
 
 
+def check_float64() -> None:
+    """Fire with NumPy's float64, which is float32 without x64, and without JAX's warning."""
+    current = np.random.default_rng(0).normal(size=(4, 2, 3))
+    with warnings.catch_warnings(action="error"):
+        for neuron in (IF, ILIF, LIF, PIT):
+            spikes, _ = neuron().init_with_output(jax.random.key(0), current)
+            assert spikes.dtype == jnp.float32
+
+
 if __name__ == "__main__":
     check_traced()
+    check_float64()
     for text in sys.argv[1:]:
         try:
             eval(text, NAMES)

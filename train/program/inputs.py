@@ -187,6 +187,12 @@ def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
     for key, value in section.items():
         if value and key not in (*(FRAME_STAGES if frames else IMAGE_STAGES), *FOR_ALL):
             raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
+    side = min(dataset.train.shape[-3:-1])
+    if section.get("pad", 0) > side:
+        raise UserError(
+            f"config.augment.pad must be at most {side}, the shorter side of the images, got "
+            f"{section.pad}; with more, many crops would be black."
+        )
     # A user's own policy may accept other images.
     if "policy" not in section or normalize_section(section.policy).get("name") not in POLICIES:
         return

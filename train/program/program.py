@@ -224,12 +224,17 @@ def check_batch(config: ConfigDict, dataset: Dataset) -> None:
     """Raise UserError for a batch size that does not fit the data or `augment.repeats`."""
     size, batch_size = len(dataset.train), config.batch_size
     if not 0 < batch_size <= size:
-        raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
+        raise UserError(
+            f"config.batch_size must be 1 to {size}, the training images; got {batch_size}."
+        )
     repeats = config.augment.get("repeats", 1)
     if batch_size % repeats:
+        below = range(1, min(repeats, batch_size + 1))
+        most = max(number for number in below if batch_size % number == 0)
         raise UserError(
             f"config.augment.repeats {repeats} does not divide batch_size {batch_size}; the "
-            f"nearest that it divides: {batch_size // repeats * repeats or repeats}."
+            f"nearest that it divides: {batch_size // repeats * repeats or repeats}. Or use "
+            f"config.augment.repeats={most}."
         )
 
 

@@ -35,9 +35,10 @@ def make_data_mesh(
         below = batch_size // shares * shares
         nearest = f"{below}, {below + shares}" if below else f"{shares}"
         parts = f" in {accumulate} parts" if accumulate > 1 else ""
+        fewer = "a smaller config.accumulate may help; " if accumulate > 1 else ""
         raise UserError(
-            f"batch_size {batch_size} does not divide among {len(devices)} devices{parts}; "
-            f"the nearest that do: {nearest}."
+            f"config.batch_size {batch_size} does not divide among {len(devices)} devices{parts}; "
+            f"{fewer}the nearest that do: {nearest}."
         )
     # Auto: with Explicit axes, JAX's default, average pools, gathers from resident data and vmapped
     # crops raise errors.

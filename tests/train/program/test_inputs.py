@@ -168,7 +168,11 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"mix": {"name": "mixup", "alpha": 0.0}}, "augment.mix.alpha must be more than 0, got 0"),
         ({"mix": {"name": "mixup"}}, "config.augment.mix lacks alpha; mixup takes alpha."),
         ({"smoothing": 1.5}, "config.augment.smoothing must be at most 1, got 1.5"),
+        ({"pad": 9}, "config.augment.pad must be at most 8, the shorter side of the images, got 9"),
+        ({"pad": 10**12}, "config.augment.pad must be at most 32768, got 1000000000000"),
+        ({"cutout": {"size": 10**12}}, "config.augment.cutout.size must be at most 32768"),
         ({"repeats": 0}, "config.augment.repeats must be at least 1, got 0"),
+        ({"repeats": 3}, "Or use config.augment.repeats=2."),
         ({"repeats": 3}, "repeats 3 does not divide batch_size 32; the nearest that it divid"),
         ({"policy": {"num_ops": 2}}, "config.augment.policy.name is None; it can be autoaugment"),
         (

@@ -9,8 +9,11 @@ from jaxtyping import Array, Float, Num, UInt8
 
 from pit_jax.checks.bounds import set_bounds, whole
 
+# Larger than any image that fits into a batch.
+PIXELS = whole(0, 2**15)
 
-@set_bounds(pad=whole(0))
+
+@set_bounds(pad=PIXELS)
 def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[Array, "B H W C"]:
     """Pad each image with `pad` zeros on each side and cut a window of its old size at random.
 

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Num
 
-from pit_jax.checks.bounds import POSITIVE, SHARE, Bound, each, one_of, set_bounds, whole
+from pit_jax.checks.bounds import POSITIVE, SHARE, Bound, each, one_of, set_bounds
+
+from .basic import PIXELS
 
 TRIES = 10  # As in torchvision: an image in which none of ten boxes fits stays unchanged.
 
@@ -23,7 +25,7 @@ def pair_of(bound: Bound) -> Bound:
     return check
 
 
-@set_bounds(size=whole(0))
+@set_bounds(size=PIXELS)
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
     """Set one square of each image to 0; its center is a random pixel, the border cuts it.
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Num
 
 from pit_jax.checks.bounds import set_bounds, whole
 
-from .basic import flip
+from .basic import PIXELS, flip
 from .geometry import nearest, rotation
 
 Frames = Num[Array, "B T H W C"]
@@ -18,7 +18,7 @@ def flip_frames(key: jax.Array, frames: Frames) -> Frames:
     return _split_steps(flip(key, _merge_steps(frames)), frames)
 
 
-@set_bounds(pixels=whole(0))
+@set_bounds(pixels=PIXELS)
 def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     """Roll each sample by up to `pixels` in both directions of both axes, with wrap-around.
 
@@ -31,7 +31,7 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
 
 
-@set_bounds(degrees=whole(0))
+@set_bounds(degrees=whole(0, 360))
 def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
     """Rotate each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 
