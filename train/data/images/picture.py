@@ -294,7 +294,7 @@ def _draw_on_background(image: Image.Image, changes: Counter[str]) -> Image.Imag
         strip = image.crop(box)
         # La has colors multiplied by alpha; Pillow converts it only to LA.
         colors = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
-        if colors.getchannel("A").getextrema()[0] < 255:
+        if colors.getchannel("A").getextrema()[0] != 255:
             is_transparent = True
             below.paste(BACKGROUND, box)
             below.paste(colors, box, mask=colors)
