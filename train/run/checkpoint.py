@@ -49,6 +49,7 @@ from .saved import (
     FOLDERS,
     Progress,
     Saved,
+    check_step,
     find_newest_step,
     list_checkpoints,
     list_steps,
@@ -216,6 +217,7 @@ class Checkpoints:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 why = f"{name} is {there.shape} in it, {here.shape} in the network"
                 raise _refuse_other(saved, why)
+        check_step(folder, state.step)
         return state, read_progress(folder)
 
     def raise_failure(self) -> None:

@@ -24,7 +24,7 @@ from ..program.sharding import abstract_arrays, place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest, orbax
 from .reading import read_config
-from .saved import Checkpoint, find_newest_step, read_progress
+from .saved import Checkpoint, check_step, find_newest_step, read_progress
 from .summary import count_parameters
 from .workdir import compare_configs, list_changes
 
@@ -70,6 +70,7 @@ def read_state(checkpoint: Checkpoint, like: TrainState) -> TrainState:
     state = _read(
         checkpoint.folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored)
     )
+    check_step(checkpoint.folder, state.step)
     return wrap_key(cast(TrainState, state))
 
 
@@ -89,6 +90,7 @@ def load_best(workdir: Path, step: int, like: TrainState) -> TrainState:
             best = Checkpoint(workdir, "best", step, manifest.compute_digest(folder))
             _check_whole(best, f"The run needs it for the test accuracy. {COPY}")
             state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(state))
+            check_step(folder, state.step)
     return wrap_key(place(hosts.broadcast(state), like.step.sharding))
 
 
@@ -158,7 +160,8 @@ def read_variables(checkpoint: Checkpoint) -> dict[str, Any]:
         for path in flatten_dict(saved)
         if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
     }
-    found = _read_leaves(checkpoint.folder, saved, wanted)
+    found = _read_leaves(checkpoint.folder, saved, wanted | {("step",)})
+    check_step(checkpoint.folder, found.pop(("step",)))
 
     def convert(leaf: np.ndarray) -> np.ndarray:
         # A run with x64 can start from one without, and the reverse. A user chose other types.

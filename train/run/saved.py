@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, SupportsInt
 
 from ..errors import UserError
 from ..files import read_file
@@ -77,6 +77,15 @@ def find_newest_step(workdir: Path, folder: str | None = None) -> int | None:
     """Return the step of the newest checkpoint of one folder, or of all; None if there is none."""
     names = FOLDERS if folder is None else (folder,)
     return max((step for name in names for step in list_steps(workdir / name)), default=None)
+
+
+def check_step(folder: Path, step: SupportsInt) -> None:
+    """Raise UserError if the folder of a checkpoint has the name of another step."""
+    if int(step) != int(folder.name):
+        raise UserError(
+            f"{folder} has the state of step {int(step)}: it was renamed or copied. Give it the "
+            "name of its step, or move it away."
+        )
 
 
 def read_copy(workdir: Path, name: str) -> tuple[str, str]:

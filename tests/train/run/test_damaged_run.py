@@ -23,6 +23,7 @@ from train.loop import train
 from train.program.program import Program
 from train.report.sections import read_run
 from train.run.reading import load_run_config, read_run_records, read_starts
+from train.run.restore import load_variables
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -201,6 +202,17 @@ def test_a_checkpoint_of_another_config_is_refused(run, program):
         evaluate(load_run_config(run), run, "last", "test")
     with pytest.raises(UserError, match="belongs to a run with another config"):
         train(get_config(), run, program=program)
+
+
+@pytest.mark.parametrize("name, step", [("last", 7), ("last", 99), ("best", 6)])
+def test_a_checkpoint_with_the_name_of_another_step_is_refused(run, program, name, step):
+    newest = max((run / name).iterdir(), key=lambda folder: int(folder.name))
+    shutil.copytree(newest, run / name / str(step))
+    said = f"{step} has the state of step {newest.name}: it was renamed or copied"
+    with pytest.raises(UserError, match=said):
+        train(get_config(), run, program=program)
+    with pytest.raises(UserError, match=said):
+        load_variables(run, name)
 
 
 def test_a_lost_checkpoint_of_the_best_epoch_is_reported_at_resume(run, program, capsys):
