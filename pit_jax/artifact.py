@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pit_jax.old_names import serve_old_names
-from pit_jax.paths import read_path
+from pit_jax.paths import cut_name, read_path
 from pit_jax.reading import FileError, check_regular, reading
 from pit_jax.signals import call_at_end, remove_if_stopped
 
@@ -60,7 +60,7 @@ def make_hash_line(content: bytes, name: str) -> bytes:
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Replace `path` atomically: `write` fills a file next to it, which is synced and renamed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{cut_name(path.name)}.{os.getpid()}.part")
     try:
         with remove_if_stopped(part):
             write(part)
@@ -74,7 +74,10 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder with `files`, replacing an existing one; it appears when it is complete."""
-    part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    # Of a link the folder that it leads to is replaced.
+    folder = Path(os.path.realpath(folder))
+    name = f"{cut_name(folder.name)}.{os.getpid()}"
+    part, old = folder.with_name(f"{name}.part"), folder.with_name(f"{name}.old")
 
     def restore() -> None:
         if old.exists() and not folder.exists():

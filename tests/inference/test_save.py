@@ -139,6 +139,19 @@ def test_a_missing_file_is_named(saved, tmp_path, name):
         load(folder)
 
 
+def test_a_link_keeps_leading_to_the_program_that_is_replaced(small_program, tmp_path):
+    program, _ = small_program
+    for name in ("program", "x" * 250):  # The names of unfinished folders are longer.
+        program.save(tmp_path / name)
+        (tmp_path / "link").symlink_to(tmp_path / name)
+        (tmp_path / name / "old").write_text("old")
+        program.save(tmp_path / "link", overwrite=True)
+        assert (tmp_path / "link").is_symlink()
+        assert {file.name for file in (tmp_path / name).iterdir()} == set(FILES)
+        (tmp_path / "link").unlink()
+    assert {file.name for file in tmp_path.iterdir()} == {"program", "x" * 250}
+
+
 def test_a_pipe_in_place_of_a_file_is_refused_at_once(saved, tmp_path):
     folder = tmp_path / "program"
     shutil.copytree(saved, folder)
