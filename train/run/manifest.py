@@ -51,7 +51,8 @@ def find_damage(folder: Path, only: str = "") -> str | None:
     try:
         if (content := read_file(folder / NAME)) is None:
             return f"{NAME} is missing"
-        files = json.loads(content)
+        if not (files := json.loads(content)):
+            return f"{NAME} is damaged"
         for name, was in files.items():
             if only and name != only:
                 continue

@@ -275,7 +275,10 @@ def test_a_damaged_newest_checkpoint_is_moved_for_an_older_one(run, capsys, file
 
 @pytest.mark.parametrize(
     "harm, complaint",
-    [(Path.unlink, "missing"), (cut_in_half, "damaged"), (lambda f: f.write_text("[]"), "damaged")],
+    [
+        *((Path.unlink, "missing"), (cut_in_half, "damaged")),
+        *((lambda f: f.write_text("[]"), "damaged"), (lambda f: f.write_text("{}"), "damaged")),
+    ],
 )
 def test_a_checkpoint_without_an_intact_manifest_is_not_restored(run, capsys, harm, complaint):
     harm(run / "last/6/manifest.json")
