@@ -38,7 +38,8 @@ def check_dtype(name: str, value: Any) -> Any:
     # NumPy reads more texts, such as ">f4" and "2f4", with which JAX does not compute.
     given = normalize_name(value) if isinstance(value, str) else value
     try:
-        found = given if isinstance(given, str) else np.dtype(given).name
+        dtype = None if isinstance(given, str) else np.dtype(given)
+        found = given if dtype is None else dtype.name if dtype.isnative else dtype.str
     except TypeError:
         found = ""
     if found not in FLOATS:

@@ -305,6 +305,7 @@ def test_dtypes_by_other_names_are_accepted(given, used):
         3,
         ">f4",
         "1e-50",
+        np.dtype(">f4"),
         "f4,f4",
         "",
     ],
