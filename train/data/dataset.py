@@ -218,7 +218,7 @@ def _hash_split(split: Split, num_classes: int) -> str:
     if images.nbytes > HASHED_BYTES:
         some = np.linspace(0, len(split) - 1, min(len(split), HASHED_SAMPLES)).astype(int)
         images = images[some]
-    hashed.update(np.ascontiguousarray(images).reshape(-1).view(np.uint8))
+    hashed.update(np.ascontiguousarray(images).reshape(-1).view(np.uint8).data)
     return hashed.hexdigest()
 
 
