@@ -256,7 +256,11 @@ TARGETS = [
     FileTarget("NIR files", write_nir, read_nir),
     FileTarget("saved programs", write_program, read_program),
     ValueTarget(
-        "manifests of programs", EDITS, lambda x: check_manifest(x, "program"), ("exported",)
+        "manifests of programs",
+        EDITS,
+        lambda x: check_manifest(x, "program"),
+        ("exported",),
+        seconds=60,
     ),
     ValueTarget(
         "manifests of StableHLO",

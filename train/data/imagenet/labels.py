@@ -1,7 +1,9 @@
 """The classes of ImageNet's validation images, whose archive has no folders."""
 
+import json
 import re
-from io import BytesIO
+import subprocess
+import sys
 from pathlib import Path
 
 from pit_jax.reading import reading
@@ -18,6 +20,7 @@ LIST = "imagenet_2012_validation_synset_labels.txt"
 KAGGLE = "LOC_val_solution.csv"  # The name of each image, and its class before each box.
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 AGAIN = "fetch it again."
+MAT_CHILD = Path(__file__).with_name("mat_child.py")
 
 
 def read_validation_labels(source: Path) -> dict[str, str]:
@@ -62,9 +65,6 @@ def _read_kaggle(table: Path) -> dict[str, str]:
 
 def _read_devkit(place: Path) -> list[str]:
     """Return the class of each image, from the archive or the folder of the development kit."""
-    # The ground truth has ILSVRC2012_IDs: from 1, in the order of MATLAB's table, not of names.
-    from scipy.io import loadmat
-
     with reading(
         place, "the development kit of ILSVRC2012", error=UserError, advice="Fetch it again."
     ):
@@ -75,6 +75,21 @@ def _read_devkit(place: Path) -> list[str]:
         for name in (TRUTH, META):
             if name not in files:
                 raise UserError(f"{place} has no {name}; {AGAIN}")
-        table = loadmat(BytesIO(files[META]))["synsets"].ravel()
-        names = {int(row["ILSVRC2012_ID"].item()): str(row["WNID"].item()) for row in table}
-        return [names[int(line)] for line in decode_text(files[TRUTH], place, AGAIN).split()]
+        names = _read_numbers(files[META])
+        # The ground truth has ILSVRC2012_IDs: from 1, in the order of MATLAB's table, not of names.
+        return [names[line] for line in decode_text(files[TRUTH], place, AGAIN).split()]
+
+
+def _read_numbers(table: bytes) -> dict[str, str]:
+    """Return the class of each number in MATLAB's table, read by a process that may crash."""
+    # -P: the folder of the script has modules with names of packages.
+    command = [sys.executable, "-P", str(MAT_CHILD)]
+    try:
+        done = subprocess.run(command, input=table, capture_output=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"the reader of {META} does not end") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"{META}: {said[-1] if said else 'its reader crashes'}")
+    numbers: dict[str, str] = json.loads(done.stdout)
+    return numbers

@@ -26,7 +26,7 @@ from tests.train.imagenet_files import (
     write_folders,
 )
 from train.data import load
-from train.data.imagenet import array_records
+from train.data.imagenet import array_records, labels
 from train.data.imagenet import source as imagenet_source
 from train.data.imagenet.manifest import load_manifest
 from train.errors import UserError
@@ -271,3 +271,14 @@ def test_a_truncated_prepared_file_of_the_right_size_is_refused(prepared, tmp_pa
     with pytest.raises(UserError, match=FILE):
         records = load("imagenet", tmp_path, size=8).train.read.args[0]
         [records[i] for i in range(len(records))]
+
+
+def test_a_development_kit_that_crashes_its_parser_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_archives(tmp_path / "source")
+    crash = tmp_path / "crash.py"
+    crash.write_text("import ctypes; ctypes.string_at(0)")
+    monkeypatch.setattr(labels, "MAT_CHILD", crash)
+    with pytest.raises(UserError, match=r"ILSVRC2012_devkit_t12.tar.gz .*its reader crashes"):
+        labels.read_validation_labels(source)
