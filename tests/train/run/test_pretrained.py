@@ -151,7 +151,11 @@ def test_a_damaged_folder_is_refused(tmp_path):
     [
         ("params/stem/kernel", np.nan, "params/stem/kernel (not finite: "),
         ("params/head/bias", np.inf, "params/head/bias (not finite: "),
-        ("batch_stats/stage1_block1/norm1/var", -1.0, "batch_stats/stage1_block1/norm1/var (a variance of -1)"),
+        (
+            "batch_stats/stage1_block1/norm1/var",
+            -1.0,
+            "batch_stats/stage1_block1/norm1/var (a variance of -1)",
+        ),
     ],
 )
 def test_weights_that_no_network_can_use_are_refused_by_name(tmp_path, leaf, value, says):
