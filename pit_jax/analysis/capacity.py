@@ -22,11 +22,14 @@ from itertools import chain, count, islice, product
 from operator import index, mul
 from typing import SupportsIndex
 
+from pit_jax.display import show_value
+
 # A hundred thousand spike trains are enumerated within seconds.
 MOST_TRAINS = 100_000
 
 # NumPy's integers too, such as np.prod of a shape.
 Size = SupportsIndex
+MOST_DIGITS = 3_000_000  # Of an exact number, whose power takes seconds.
 Number = Fraction | int | float
 Train = tuple[tuple[int, ...], ...]
 
@@ -40,13 +43,13 @@ def capacity_paper(num_steps: Size, num_neurons: Size, levels: Size) -> float:
 def count_paper(num_steps: Size, num_neurons: Size, levels: Size) -> int:
     """Return T·(D+1)^N (Eqs. 17 and 19), the number of pairs of a step and a pattern."""
     steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
-    return steps * (levels + 1) ** neurons
+    return steps * _power(levels + 1, neurons)
 
 
 def configurations(num_steps: Size, num_neurons: Size, levels: Size) -> int:
     """Return (D+1)^(N·T), the number of spike trains."""
     steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
-    return (levels + 1) ** (neurons * steps)
+    return _power(levels + 1, neurons * steps)
 
 
 def log_configurations(num_steps: Size, num_neurons: Size, levels: Size) -> float:
@@ -58,7 +61,7 @@ def log_configurations(num_steps: Size, num_neurons: Size, levels: Size) -> floa
 def values_shared(num_steps: Size, num_neurons: Size, levels: Size) -> int:
     """Return (T·D+1)^N, the number of values of Eq. 16: each neuron adds up its spikes."""
     steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
-    return (steps * levels + 1) ** neurons
+    return _power(steps * levels + 1, neurons)
 
 
 def log_values_shared(num_steps: Size, num_neurons: Size, levels: Size) -> float:
@@ -218,6 +221,17 @@ def _check_sizes(num_steps: Size, num_neurons: Size, levels: Size) -> tuple[int,
     """Return T, N and D as Python ints, since powers of NumPy integers would overflow."""
     sizes = {"num_steps": num_steps, "num_neurons": num_neurons, "levels": levels}
     for name, value in sizes.items():
-        if index(value) < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+        if not hasattr(value, "__index__") or index(value) < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {show_value(value)}.")
     return index(num_steps), index(num_neurons), index(levels)
+
+
+def _power(base: int, exponent: int) -> int:
+    """Return `base ** exponent`; raise ValueError if computing it would take minutes."""
+    digits = exponent * math.log10(base)
+    if digits > MOST_DIGITS:
+        raise ValueError(
+            f"the number has about {digits:.3g} digits; at most {MOST_DIGITS:,} are computed. "
+            "Functions whose names begin with log_, and capacity_paper, compute its logarithm."
+        )
+    return base**exponent

@@ -254,6 +254,12 @@ def test_sizes_below_one_raise_with_their_name(function, name):
         function(**sizes)
 
 
+@pytest.mark.parametrize("function", [count_paper, configurations, values_shared, values_pit])
+def test_numbers_that_take_minutes_are_refused_with_the_quick_functions(function):
+    with pytest.raises(ValueError, match=r"about 2.(79|8)e\+08 digits; .* begin with log_"):
+        function(1, 400_000_000, 4)
+
+
 @pytest.mark.parametrize("function", [enumerate_trains, enumerate_values])
 def test_too_many_trains_raise_before_the_first_is_computed(function):
     with pytest.raises(ValueError, match=r"10\^4.581e\+05 spike trains; at most 100,000"):

@@ -187,7 +187,7 @@ def test_a_slow_compilation_is_reported():
     with note_if_slow(notes.append, ConfigDict({"accumulate": 4}), seconds=0.01):
         time.sleep(0.3)
     (note,) = notes
-    assert note.startswith("compiling takes longer than 0.01 s.")
+    assert note.startswith("compiling takes longer than 0.01 s,")
     assert "a smaller config.accumulate than 4" in note
     with note_if_slow(notes.append, ConfigDict({"accumulate": 1}), seconds=60):
         pass

@@ -183,9 +183,9 @@ def note_if_slow(
     """Call `note` if the block, which compiles, takes longer than `seconds`."""
     parts = f" and a smaller config.accumulate than {config.accumulate}"
     text = (
-        f"compiling takes longer than {seconds:g} s. Fewer layers"
-        f"{parts if config.accumulate > 1 else ''} shorten it; the next start reads the programs "
-        "from the folder `compiled`."
+        f"compiling takes longer than {seconds:g} s, as for large networks or on a busy machine. "
+        f"Fewer layers{parts if config.accumulate > 1 else ''} shorten it; the next start reads "
+        "the programs from the folder `compiled`."
     )
     timer = Timer(seconds, note, [text])
     timer.daemon = True
