@@ -90,7 +90,11 @@ class SEWBottleneck(nn.Module):
         return self.join(x, y)
 
 
-@set_bounds(neuron=check_neuron, downsample_neuron=check_optional_neuron)
+@set_bounds(
+    neuron=check_neuron,
+    downsample_neuron=check_optional_neuron,
+    block=function("; or use SEWBlock, SEWBottleneck"),
+)
 def sew_resnet(
     *,
     num_classes: int,

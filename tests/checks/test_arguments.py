@@ -208,6 +208,7 @@ def test_arguments_of_every_network_out_of_range_are_refused(network, name, valu
         ("resnet20", {"dropout": math.nan}),
         ("spike_driven_transformer", {"depth": 0}),
         ("spike_driven_transformer", {"mlp_ratio": -1.0}),
+        ("sew_resnet18", {"block": "x"}),
         ("e_spikeformer_s", {"heads": 0}),
         ("e_spikeformer_s", {"strides": (2, 2, 2, 2, 0)}),
     ],
