@@ -6,7 +6,7 @@ They are in AEDAT 2.0, in tonic's AEDAT 4, or in the .npz files that SpikingJell
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pit_jax.events import read_aedat2, read_npz
 
@@ -17,7 +17,7 @@ from ..images.class_names import CIFAR10 as CLASSES
 from ..storage.archives import DamagedArchive, is_zip
 from ..storage.cache import choose_cache_folder
 from ..storage.extracted import extract_once, fingerprint
-from ..storage.members import get_path, list_files, list_zip
+from ..storage.members import get_path, list_files, list_zip, show_place
 from ..storage.names import find_entry, list_places, name_archives, simplify, walk
 from .aedat4 import read_aedat4
 from .recordings import Frames, Recording, load_frames, warn_of_missing
@@ -146,19 +146,19 @@ def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
 
 def _make_recordings(label: int, files: _Files, suffix: str) -> list[Recording]:
     recordings = [
-        Recording(label, _parse_number(path, CLASSES[label]), *pair)
+        Recording(label, _parse_number(*pair, CLASSES[label]), *pair)
         for pair in files
-        if (path := get_path(*pair)).suffix.lower() == suffix
+        if get_path(*pair).suffix.lower() == suffix
     ]
     # By number, not by name, where 10 comes before 2: the order of samples follows from this.
     return sorted(recordings, key=lambda recording: recording.number)
 
 
-def _parse_number(file: PurePosixPath, name: str) -> int:
-    match = re.fullmatch(rf"cifar10_{name}_(\d+)", simplify(file.stem))
+def _parse_number(file: Path, member: str, name: str) -> int:
+    match = re.fullmatch(rf"cifar10_{name}_(\d+)", simplify(get_path(file, member).stem))
     if not match:
         raise UserError(
-            f"{file}: expected a name like cifar10_airplane_0.aedat in the folder airplane, whose "
-            "number decides whether it is for training or testing."
+            f"{show_place(file, member)}: expected a name like cifar10_airplane_0.aedat in the "
+            "folder airplane, whose number decides whether it is for training or testing."
         )
     return int(match[1])

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pit_jax.display import show_name
 from pit_jax.events import read_atis, read_npz
 
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset
 from ..storage.cache import choose_cache_folder
-from ..storage.members import get_path, list_files
+from ..storage.members import get_path, list_files, show_place
 from ..storage.names import list_places, simplify
 from .recordings import Frames, Recording, load_frames, warn_of_missing
 
@@ -81,6 +80,8 @@ def _make_recording(file: Path, member: str) -> Recording:
     name = get_path(file, member)
     number = simplify(name.stem)
     if not (number.isdecimal() and name.parent.name in DIGITS):
-        place = f"{file} has {show_name(name)}" if member else show_name(file)
-        raise UserError(f"{place}: expected a name like 7/00012.bin, whose folder is its class.")
+        raise UserError(
+            f"{show_place(file, member)}: expected a name like 7/00012.bin, whose folder is its "
+            "class."
+        )
     return Recording(int(name.parent.name), int(number), file, member)

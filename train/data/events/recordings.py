@@ -25,7 +25,7 @@ from ...errors import UserError
 from ...files import hash_content
 from ..dataset import ArraySplit, Dataset, check_memory
 from ..storage.cache import load_or_make
-from ..storage.members import take_fingerprints
+from ..storage.members import show_place, take_fingerprints
 from . import ordering
 from .notes import Notes, print_notes, save_notes
 
@@ -56,7 +56,7 @@ class Recording(NamedTuple):
         return PurePosixPath(self.member or self.file).name
 
     def __str__(self) -> str:
-        return f"{self.file}{f' ({self.member})' if self.member else ''}"
+        return show_place(self.file, self.member)
 
 
 class Frames(NamedTuple):

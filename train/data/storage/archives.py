@@ -229,7 +229,8 @@ def check_members(archive: Path, content: zipfile.ZipFile) -> list[zipfile.ZipIn
                 "encrypted" if member.flag_bits & 1 else f"packed by method {member.compress_type}"
             )
             raise UserError(
-                f"{archive}: {member.filename} is {how}, which is not read. Extract the archive."
+                f"{archive}: {member.filename} is {how}, which is not read. "
+                "Extract the archive; if that fails, fetch it again."
             )
     return members
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from pit_jax.display import print_text
+from pit_jax.display import print_text, show_name
 
 from ...errors import UserError
 from ...files import hash_content
@@ -53,6 +53,11 @@ def list_zip(archive: Path, endings: Container[str]) -> list[tuple[Path, str]]:
         if normal.suffix.lower() in endings and not is_system_file(normal):
             found.append((archive, name))
     return _drop_copies(found)
+
+
+def show_place(file: Path, member: str) -> str:
+    """Return the name of a file, or of a member and its archive, for an error."""
+    return f"{show_name(file)}{f' ({show_name(member)})' if member else ''}"
 
 
 def get_path(file: Path, member: str) -> PurePosixPath:

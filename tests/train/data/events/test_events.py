@@ -251,8 +251,18 @@ def damage_member(archive, name, at, value):
 
 
 @pytest.mark.parametrize(
-    "at, value, message", [(6, 1, "encrypted"), (8, 77, "compression method"), (14, 7, "CRC-32")]
+    "at, value, message", [(6, 1, "is encrypted"), (8, 77, "is packed by method 77")]
 )
+def test_members_of_a_zip_that_cannot_be_unpacked_are_refused_by_name(zips, at, value, message):
+    name = "bird/cifar10_bird_5.aedat"
+    whole = (zips / "bird.zip").read_bytes()
+    (zips / "bird.zip").write_bytes(damage_member(whole, name, at, value))
+    with pytest.raises(UserError) as error:
+        load("cifar10_dvs", zips, num_frames=2)
+    assert f"{zips / 'bird.zip'}: {name} {message}" in str(error.value)
+
+
+@pytest.mark.parametrize("at, value, message", [(14, 7, "CRC-32")])
 def test_damaged_members_of_a_zip_are_refused_by_name(zips, at, value, message):
     name = "bird/cifar10_bird_5.aedat"
     whole = (zips / "bird.zip").read_bytes()

@@ -1,5 +1,7 @@
 """Event data sets in the layouts that SpikingJelly, tonic, figshare, Windows and macOS leave."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,17 @@ def test_no_error_about_a_missing_file_asks_to_delete_others(tmp_path):
     with pytest.raises(UserError, match="Extract it again, or move") as error:
         check_gestures(tmp_path)
     assert "emove" not in str(error.value) and "elete" not in str(error.value)
+
+
+def test_names_inside_an_archive_are_refused_with_the_name_of_the_archive(tmp_path: Path) -> None:
+    files = make_cifar10_dvs([0, 1]) | {"bird/mine.aedat": b""}
+    write(tmp_path / "dvs", zip_classes(files))
+    with pytest.raises(UserError, match=r"bird.zip \(bird/mine.aedat\): expected a name like"):
+        load("cifar10_dvs", tmp_path / "dvs")
+    content = make_n_mnist()
+    zips = {
+        f"{split}.zip": make_zip(of | {f"{split}/x/1.bin": b""}) for split, of in content.items()
+    }
+    write(tmp_path / "n_mnist", zips)
+    with pytest.raises(UserError, match=r"Train.zip \(Train/x/1.bin\): expected a name like"):
+        load("n_mnist", tmp_path / "n_mnist")
