@@ -123,7 +123,8 @@ def test_the_first_convolution_and_norm_run_once_per_image_and_once_per_frame():
 
 
 def test_an_unknown_head_is_an_error_that_lists_the_heads():
-    with pytest.raises(ValueError, match="head is 'mean'; it can be adaptive3, adaptive7, flatten, gap"):
+    heads = "adaptive3, adaptive7, flatten, gap"
+    with pytest.raises(ValueError, match=f"head is 'mean'; it can be {heads}"):
         create("vgg11", num_classes=10, neuron=LIF, head="mean")
 
 
