@@ -69,8 +69,8 @@ Target = FileTarget | ValueTarget
 def find_fault(error: BaseException, names: Sequence[str]) -> str | None:
     """Return in a line why `error` is no refusal of ours; None if it is one.
 
-    A refusal is a ValueError that our own code raises, whose text has one of `names` and at most
-    three lines.
+    A refusal is a ValueError of our own, or that our own code raises, whose text has one of `names`
+    and at most three lines.
     """
     where = traceback.extract_tb(error.__traceback__)
     last = where[-1] if where else None
@@ -78,7 +78,8 @@ def find_fault(error: BaseException, names: Sequence[str]) -> str | None:
     text = str(error)
     if isinstance(error, AssertionError) and not _is_ours(last):
         return f"accepted with a wrong result ({text[:200] or place})"
-    if not isinstance(error, ValueError) or not _is_ours(last):
+    is_own = type(error).__module__.partition(".")[0] in ("pit_jax", "train")
+    if not isinstance(error, ValueError) or not (is_own or _is_ours(last)):
         return f"{type(error).__name__} at {place}: {text[:200]}"
     if _find_cause(error, MemoryError):
         return f"it asked for more memory than there was, at {place}: {text[:200]}"
