@@ -6,6 +6,7 @@ calls what a file names: tensors and plain containers are built here, and every 
 needs, such as `np.float64(0.5)` next to the weights, cannot prevent loading.
 """
 
+import io
 import math
 import pickle
 import pickletools
@@ -39,6 +40,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 # Checkpoints have some thousands; an instruction takes half a microsecond and up to 250 bytes.
 MOST_INSTRUCTIONS = 4_000_000
+MOST_UNCHECKED = 2**16  # Bytes that are asked for without a look at the size of the file.
 # A tensor may repeat values (stride 0), so a small file can declare one of any size.
 LARGEST_REPEAT = 2**22
 
@@ -99,11 +101,28 @@ def count_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
+class _Arguments:
+    """A file whose `read` asks for no more memory than there are bytes."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.readline = file, file.readline
+        at = file.tell()
+        self.end = file.seek(0, io.SEEK_END)
+        file.seek(at)
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes; raise CheckpointError if the file has fewer."""
+        if size > MOST_UNCHECKED and size > self.end - self.file.tell():
+            raise CheckpointError(f"its pickle is cut off: it declares {size:,} bytes.")
+        content: bytes = self.file.read(size)
+        return content
+
+
 class TorchUnpickler:
     """A reader of one pickle: `Tensor` for tensors, and their `storages` by key."""
 
     def __init__(self, file: Any) -> None:
-        self.file = file
+        self.file, self.arguments = file, _Arguments(file)
         self.storages: dict[str, Storage] = {}
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # The stacks below each mark.
@@ -120,7 +139,7 @@ class TorchUnpickler:
                     what = f"has the unknown instruction {code!r}" if code else "is cut off"
                     raise CheckpointError(f"its pickle {what}.")
                 read_argument, act = _INSTRUCTIONS[code]
-                act(self, read_argument(self.file) if read_argument else None)
+                act(self, read_argument(self.arguments) if read_argument else None)
         except (CheckpointError, MemoryError):
             raise
         # Damaged bytes are other instructions: they can raise anything.
