@@ -34,6 +34,7 @@ from tests.interop.torch_bytes import (
     call,
     emit,
     end_pickle,
+    legacy_file,
     tensor,
     tensors,
     zip_file,
