@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ START_SECONDS = 120
 CONFIG_SECONDS, CONFIG_GIGABYTES = 180, 4
 CONFIGS = "training configs"
 BLOCK_SECONDS = 40
+# Hypothesis draws in one thread at a time.
+DRAWING = threading.Lock()
 
 
 @dataclass
@@ -146,7 +149,8 @@ def draw_commands(seed: int, count: int) -> list[list[str]]:
     def draw(data: Any) -> None:
         found.append(draw_config(data))
 
-    draw()
+    with DRAWING:
+        draw()
     return found[:count]
 
 
