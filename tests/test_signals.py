@@ -156,7 +156,11 @@ def test_a_signal_to_a_process_and_to_its_group_is_one_request():
 
 def test_a_program_that_ignores_hangups_goes_on():
     program = f"{READY}time.sleep(0.5)\nprint('done')"
-    process = start_code(program, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Programs inherit it.
+    try:
+        process = start_code(program)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert stop(process, signal.SIGHUP) == (0, "done\n")
 
 

@@ -21,8 +21,8 @@ GIB = 2**30
     "key, value",
     [
         ("model.width", 10**6),
-        ("model.width", 10**12),
-        ("num_steps", 10**12),
+        ("model.width", 10**7),
+        ("num_steps", 2**31 - 1),
         ("model.width", 8000),
     ],
 )

@@ -130,9 +130,9 @@ def test_data_in_an_odd_folder_are_prepared_and_read(kind, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "call, words",
     [
-        (run_main, ["--config", TINY, "--config.epochs=0", "{}"]),
+        (run_main, ["--config", TINY, "--config.cpu_devices=4", "--config.epochs=0", "{}"]),
         (run_main, ["--config", "{}.py"]),
-        (run_main, ["--config", TINY, "--config.pretrained={}", "run"]),
+        (run_main, ["--config", TINY, "--config.cpu_devices=4", "--config.pretrained={}", "run"]),
         (lambda *words: evaluate(["evaluate", *words]), ["{}"]),
         (lambda *words: export(["export", *words]), ["{}", "--format", "onnx"]),
         (lambda *words: analyze(["analyze", *words]), ["{}"]),

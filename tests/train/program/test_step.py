@@ -268,10 +268,9 @@ def test_a_stop_does_not_save_weights_that_are_not_finite(tmp_path):
     lost = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
     lost = jax.device_put(lost, state.step.sharding)
     program = program._replace(first_state=lambda: lost)
-    with pytest.raises(UserError, match="step 1, in epoch 1, is not finite") as error:
+    with pytest.raises(UserError, match="Training started from weights that are not finite"):
         train(get_config(), tmp_path, stop=stop_after(1), program=program)
-    assert "config.learning_rate" in str(error.value)
-    assert list_saved_steps(tmp_path) == [] and load_records(tmp_path) == []
+    assert list_saved_steps(tmp_path) == [] and not (tmp_path / "metrics.jsonl").exists()
     assert not (tmp_path / "summary.json").exists()
 
 
