@@ -14,7 +14,6 @@ from tests.helpers import collect_by_layer, jit_once
 from tests.train.helpers import (
     get_bits,
     list_saved_steps,
-    load_records,
     make_program_on,
     stop_after,
     take_devices,
