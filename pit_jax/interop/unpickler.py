@@ -122,7 +122,8 @@ class TorchUnpickler:
     """A reader of one pickle: `Tensor` for tensors, and their `storages` by key."""
 
     def __init__(self, file: Any) -> None:
-        self.file, self.arguments = file, _Arguments(file)
+        self.file = file
+        self.arguments: Any = _Arguments(file)
         self.storages: dict[str, Storage] = {}
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # The stacks below each mark.
