@@ -207,9 +207,8 @@ def compare(old: Path, rounds: int) -> dict[str, Any]:
                         found[side].append(time_call(partial(run, checkout, STARTS[name])))
                     else:
                         words = [str(Path(__file__).resolve()), "--measure", name, "--in", folder]
-                        found[side].append(
-                            Seconds(*map(float, run(checkout, words).splitlines()[-1].split()))
-                        )
+                        last = run(checkout, words).splitlines()[-1]
+                        found[side].append(Seconds(*map(float, last.split())))
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return {
         "old": find_commit(old / "pit_jax" / "__init__.py"),
