@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-# Command lines that end before any work, whose time is that of the program's start.
+# Command lines that end before any work: their time is the start of the program.
 STARTS = {
     "python -m pit_jax --help": ["-m", "pit_jax", "--help"],
     "python -m train.main --help": ["-m", "train.main", "--help"],

@@ -35,7 +35,7 @@ def add_run(tallies: Mapping[str, Tally], minutes: float, seed: int) -> None:
 
 
 def write_page(runs: list[dict[str, Any]]) -> None:
-    """Replace the table of the page by that of `runs`."""
+    """Replace the table of the page by the counts of `runs`."""
     before, _, rest = PAGE.read_text().partition(START)
     PAGE.write_text(before + START + make_table(runs) + END + rest.partition(END)[2])
 
