@@ -97,7 +97,7 @@ LIMITS = (
 )
 # Warnings of one epoch; those about further layers are only counted.
 MOST_WARNINGS = 3
-# After this number of steps, a tenth of the start is left in the running statistics of a norm (0.9^22).
+# After this number of steps, running statistics of a norm keep a tenth of their start (0.9^22).
 SETTLED_STEPS = 22
 
 
