@@ -217,6 +217,8 @@ def _check_out(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         "classes": list(plan.classes),
         "files": [shard.file for shard in plan.shards],
     }
+    # Listed before the look for a manifest: another process may write it and shards meanwhile.
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
     if (out / MANIFEST).exists():
         manifest = load_manifest(out / MANIFEST)
         differing = [key for key in about if manifest.get(key) != about[key]]
@@ -228,7 +230,7 @@ def _check_out(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         return manifest
     if not (there := _find_parent(out)).is_dir():
         raise UserError(f"{there} is a file. Choose a folder for --out.")
-    if out.is_dir() and any(not path.name.startswith(f".{MANIFEST}.") for path in out.iterdir()):
+    if any(not name.startswith(f".{MANIFEST}.") for name in names):
         raise UserError(f"{out} is not empty and has no {MANIFEST}; choose another --out.")
     return about | {"complete": False, "shards": {}}
 

@@ -173,6 +173,24 @@ def test_two_processes_that_prepare_one_folder_write_each_shard_once(tmp_path):
     assert read_stored(out, "train") == drop_names(make_training_images())
 
 
+def test_a_process_that_begins_while_another_looks_at_the_folder_is_waited_for(
+    tmp_path, monkeypatch
+):
+    plan, out = imagenet_source.plan(write_archives(tmp_path / "source")), tmp_path / "out"
+    exists = Path.exists
+
+    def prepare_meanwhile(path: Path) -> bool:
+        there = exists(path)
+        if path.name == "manifest.json" and not there:
+            monkeypatch.setattr(Path, "exists", exists)
+            array_records.convert(plan, out, workers=1)
+        return there
+
+    monkeypatch.setattr(Path, "exists", prepare_meanwhile)
+    assert array_records.convert(plan, out, workers=1)["complete"]
+    assert read_stored(out, "train") == drop_names(make_training_images())
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     out = tmp_path_factory.mktemp("prepared") / "data"
