@@ -27,7 +27,15 @@ from .config.choose import check_bounds
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
-from .monitor.nonfinite import StepMetrics, Watch, advise, advise_on_loss, check_start, report_step
+from .monitor.nonfinite import (
+    StepMetrics,
+    Watch,
+    advise,
+    advise_on_loss,
+    check_start,
+    check_weights,
+    report_step,
+)
 from .monitor.profile import Profile
 from .program import build
 from .program.evaluation import Evaluation
@@ -208,6 +216,7 @@ class Session:
         # The latest step is logged before the checkpoint is saved: after a resume its line would
         # be missing. Health first, too: its file is ignored unless it is of the restored step.
         self.settle(state)
+        check_weights(state, step, self.label, self.describe_saved)
         health = self._health.save(step)
         self.checkpoints.save_last(state, self._make_progress(health))
 
@@ -279,6 +288,7 @@ class Session:
         By default it is held if the latest checkpoint was written less than
         `config.checkpoints.seconds_apart` seconds ago.
         """
+        check_weights(state, self.last_step, self.label, self.describe_saved)
         hold = not self.checkpoints.is_time() if hold is None else hold
         self.checkpoints.save_epoch(state, self.progress, self.get_epoch(self.last_step), hold=hold)
 

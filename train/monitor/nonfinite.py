@@ -107,6 +107,22 @@ def check_start(
     raise UserError(f"{label}the initial {name} has values that are not finite; {cause}. {advice}")
 
 
+def check_weights(
+    state: TrainState, step: int, label: str, describe_saved: Callable[[], str]
+) -> None:
+    """Raise UserError for weights that are not finite after `step`, which no checkpoint may have.
+
+    An update can overflow after a finite loss and gradient, and neurons that do not spike can hide
+    it from the next loss. The message begins with `label`.
+    """
+    learned = {"params": state.params, "batch_stats": state.batch_stats}
+    if name := find_nonfinite(jax.device_get(learned)):
+        raise UserError(
+            f"{label}{name} is not finite after step {step}, whose loss and gradient were finite. "
+            f"{describe_saved()}. {LOWER_RATE}"
+        )
+
+
 def advise_on_loss(split: str, state: TrainState) -> str:
     """Return what to do about a loss of the images `split` that is not finite."""
     if name := find_nonfinite(state.variables):

@@ -261,16 +261,35 @@ def test_the_larger_of_two_mixed_labels_is_correct():
     assert is_correct(logits, shares).tolist() == [1, 0]
 
 
-def test_a_stop_does_not_save_weights_that_are_not_finite(tmp_path):
-    program = make_program_on(1, get_config())
-    state = program.first_state()
+def lose_weights(state):
+    """Return `state` with weights that are not finite, on the same devices."""
     lost = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
-    lost = jax.device_put(lost, state.step.sharding)
+    return jax.device_put(lost, state.step.sharding)
+
+
+def test_a_start_from_weights_that_are_not_finite_is_refused(tmp_path):
+    program = make_program_on(1, get_config())
+    lost = lose_weights(program.first_state())
     program = program._replace(first_state=lambda: lost)
     with pytest.raises(UserError, match="Training started from weights that are not finite"):
         train(get_config(), tmp_path, stop=stop_after(1), program=program)
     assert list_saved_steps(tmp_path) == [] and not (tmp_path / "metrics.jsonl").exists()
     assert not (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_stop_does_not_save_weights_that_are_not_finite(tmp_path, steps):
+    program = make_program_on(1, get_config())
+    step = program.compile_step()
+
+    def step_and_lose(state, batch):
+        state, metrics = step(state, batch)
+        return lose_weights(state), metrics
+
+    program = program._replace(compile_step=lambda: step_and_lose)
+    with pytest.raises(UserError, match="not finite"):
+        train(get_config(), tmp_path, stop=stop_after(steps), program=program)
+    assert list_saved_steps(tmp_path) == []
 
 
 def test_a_run_makes_no_implicit_transfers(tmp_path, monkeypatch):

@@ -141,13 +141,18 @@ def test_before_the_first_evaluation_the_last_checkpoint_is_loaded(tmp_path):
     assert find_changed_layers(begun, last) == set()
 
 
-def test_the_checkpoint_that_was_loaded_is_printed(source, tmp_path, capsys):
+def test_the_checkpoint_that_was_loaded_is_printed(tmp_path, capsys):
     """A run that still trains has another best checkpoint later."""
-    run = shutil.copytree(source, tmp_path / "run")
-    there = max((run / "best").iterdir(), key=lambda each: int(each.name))
-    load_given(pretrained=str(run))
-    digest = hash_file(there / "manifest.json")[:12]
-    assert capsys.readouterr().err == f"starting from {there}, sha256 {digest}\n"
+    config, best = tiny_finished.get_config(), []
+    for steps in (tiny_finished.STEPS_PER_EPOCH + 1, 10**6):
+        train(config, tmp_path, stop=stop_after(steps), devices=take_devices(1))
+        (there,) = (tmp_path / "best").iterdir()
+        capsys.readouterr()
+        load_given(pretrained=str(tmp_path))
+        digest = hash_file(there / "manifest.json")[:12]
+        assert capsys.readouterr().err == f"starting from {there}, sha256 {digest}\n"
+        best.append(there.name)
+    assert best[0] != best[1]
 
 
 def raise_error(num_classes: int, **changed: Any) -> str:
