@@ -260,6 +260,18 @@ def test_a_run_refuses_to_resume_on_other_images(copied, program):
         train(configure(), copied, program=other)
 
 
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_key_removed_from_subset_json_is_restored_from_the_checkpoint(
+    copied, program, capsys, name
+):
+    file = copied / "subset.json"
+    was = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in was.items() if key != name}))
+    save_subset(copied, program.subset)
+    assert json.loads(file.read_text()) == was
+    assert f"{file} was changed after it was saved: it is read from" in capsys.readouterr().err
+
+
 def test_subset_json_is_written_once_and_compared_later(tmp_path):
     chosen = {"train": np.array([3, 1])}
     save_subset(tmp_path, {})

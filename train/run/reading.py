@@ -79,14 +79,17 @@ def read_json(file: Path, kind: type) -> Any:
 
 
 def read_json_or_copy(file: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file of a run; of a missing one, its copy in a checkpoint."""
+    """Return the object in a JSON file of a run that never changes; None if it is missing.
+
+    If the newest checkpoint has another content of the file, return that, with a message.
+    """
     found: dict[str, Any] | None = read_json(file, dict)
-    if found is None:
-        saved, copy = read_copy(file.parent, file.name)
-        if copy:
-            print_text(f"{file} is missing: it is read from {saved}.", sys.stderr)
-            found = json.loads(copy)
-    return found
+    saved, copy = read_copy(file.parent, file.name)
+    known: dict[str, Any] | None = json.loads(copy) if copy else found
+    if found != known:
+        why = "is missing" if found is None else "was changed after it was saved"
+        print_text(f"{file} {why}: it is read from {saved}.", sys.stderr)
+    return known
 
 
 def read_starts(workdir: Path) -> list[dict[str, Any]]:

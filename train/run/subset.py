@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.display import print_text
+from pit_jax.display import print_text, show_value
 
 from ..data.dataset import Dataset, describe_data
 from ..errors import UserError
 from ..files import write_atomically
-from .reading import read_json_or_copy
+from .reading import read_json, read_json_or_copy
 from .saved import find_newest_step
 
 FILE, DATA = "subset.json", "data.json"
@@ -29,8 +29,8 @@ def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
     file = workdir / FILE
     now = {name: np.asarray(indices).tolist() for name, indices in subset.items()}
     was = read_json_or_copy(file)
-    if not file.exists() and now:
-        write_atomically(file, json.dumps(was or now))
+    if (record := was or now) and read_json(file, dict) != record:
+        write_atomically(file, json.dumps(record))
     if was is not None and was != now:
         raise UserError(
             f"{file} lists different training images from those selected now: the data set has "
@@ -47,8 +47,8 @@ def save_data(workdir: Path, described: Mapping[str, Any]) -> None:
     was = read_json_or_copy(file)
     if was is None:
         _check_order(workdir, described)
-    if not file.exists():
-        write_atomically(file, json.dumps(was or described, indent=1))
+    if read_json(file, dict) != (record := was or described):
+        write_atomically(file, json.dumps(record, indent=1))
     if was and (changes := compare_data(was, described)):
         raise UserError(
             f"the data are not those with which {workdir} began: {'; '.join(changes.values())}.\n"
@@ -103,13 +103,15 @@ def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, st
             place = next(
                 i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]
             )
-            changes[key] = f"class {place} was {old[place]!r}, is {new[place]!r}"
+            changes[key] = f"class {place} was {show_value(old[place])}, is {new[place]!r}"
         elif key == "classes":
             changes[key] = "the names of the classes differ"
-        elif isinstance(old, dict) and old.get("samples") == new["samples"]:
+        elif not isinstance(new, dict):
+            changes[key] = f"{key} was {show_value(old)}, is {show_value(new)}"
+        elif not isinstance(old, dict) or not isinstance(old.get("samples"), int):
+            changes[key] = f"the record of {key} is {show_value(old)}, without a number of samples"
+        elif old["samples"] == new["samples"]:
             changes[key] = f"the {new['samples']:,} samples of {key} have another content"
-        elif isinstance(old, dict):
-            changes[key] = f"{key} had {old.get('samples')} samples, has {new['samples']}"
         else:
-            changes[key] = f"{key} was {old!r}, is {new!r}"
+            changes[key] = f"{key} had {old['samples']} samples, has {new['samples']}"
     return dict(sorted(changes.items()))

@@ -23,7 +23,7 @@ from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 from ..files import read_file, write_atomically
-from .saved import FOLDERS, find_newest_step
+from .saved import FOLDERS, find_newest_step, read_copy
 
 try:
     import fcntl
@@ -185,6 +185,7 @@ def _check(workdir: Path, config: Mapping[str, Any]) -> None:
         if saved.keys().isdisjoint(config):  # Many programs have a file of this name.
             raise UserError(f"{file} is not the config of a run; choose another --workdir.")
         _check_same(workdir, saved, config)
+        _check_checkpoint(workdir, config)
     elif there & {*FOLDERS, "metrics.jsonl"}:
         raise UserError(
             f"{file} is missing, but {workdir} has other files of a run: restore it, or choose "
@@ -212,6 +213,22 @@ def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
         raise UserError(
             f"{workdir} belongs to a run with another config:\n  {list_changes(changes)}\n"
             f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."
+        )
+
+
+def _check_checkpoint(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Raise UserError if the newest checkpoint was saved with another config.
+
+    As when config.json was changed, and is given by --config.
+    """
+    saved, copy = read_copy(workdir, "config.json")
+    if not copy:
+        return
+    rename_keys(was := json.loads(copy))
+    if changes := compare_configs(was, config):
+        raise UserError(
+            f"{workdir / saved} was saved with another config:\n  {list_changes(changes)}\n"
+            "give that config, or choose another --workdir."
         )
 
 

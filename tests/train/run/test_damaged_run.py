@@ -158,6 +158,62 @@ def test_lost_lines_are_restored_from_the_checkpoint_with_a_message(
     assert len(json.loads((run / "environment.json").read_text())) == 2
 
 
+def change_json(file: Path, change: Callable[[dict], object]) -> None:
+    """Change a JSON object by hand."""
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("train"),
+        lambda data: data.pop("classes"),
+        lambda data: data.pop("num_classes"),
+        lambda data: data.clear(),
+        lambda data: data["test"].pop("sha256"),
+        lambda data: data.update(train=[]),
+        lambda data: data.update(mean=[0.25]),
+        lambda data: data.update(more=1),
+    ],
+    ids=range(8),
+)
+def test_keys_of_a_record_that_were_changed_by_hand_are_restored_from_the_checkpoint(
+    run, program, capsys, change
+):
+    before = (run / "data.json").read_text()
+    change_json(run / "data.json", change)
+    train(get_config(), run, stop=stop_after(0), program=program)
+    said = f"{run / 'data.json'} was changed after it was saved: it is read from last/5"
+    assert said in capsys.readouterr().err
+    assert (run / "data.json").read_text() == before
+    # Removing what would show that the data are others does not help.
+    change_json(run / "data.json", change)
+    other = program._replace(data=program.data | {"train": {"samples": 100, "sha256": "0"}})
+    with pytest.raises(UserError, match="the 100 samples of train have another content"):
+        train(get_config(), run, program=other)
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("neuron.decay", 0.25, "neuron.decay: 0.5 saved, 0.25 given"),
+        ("epochs", 9, "epochs: 2 saved, 9 given"),
+        ("seed", 7, "seed: 0 saved, 7 given"),
+        ("learning_rate", 1.0, "learning_rate: 0.1 saved, 1.0 given"),
+    ],
+)
+def test_a_run_does_not_resume_with_a_config_that_was_changed_by_hand(
+    run, program, key, value, said
+):
+    config = get_config()
+    config.update_from_flattened_dict({key: value})
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    with pytest.raises(UserError, match=f"(?s)last/5 was saved with another config:.*{said}"):
+        train(config, run, program=program)
+
+
 def test_lines_after_the_checkpoint_are_dropped_without_a_message(
     run, undisturbed, program, capsys
 ):

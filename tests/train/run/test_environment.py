@@ -153,3 +153,21 @@ def test_other_data_than_those_of_a_run_are_described(change, said):
     was = {"classes": ["a", "b"], "num_classes": 2, "test": {"samples": 4, "sha256": "0"}}
     assert compare_data(was, was) == {}
     assert list(compare_data(was, was | change).values()) == [said]
+
+
+@pytest.mark.parametrize(
+    "key, record, said",
+    [
+        ("test", [], "the record of test is [], without a number of samples"),
+        ("test", {}, "the record of test is {}, without a number of samples"),
+        ("test", {"samples": "4"}, "test is {'samples': '4'}, without a number of samples"),
+        ("test", None, "the record of test is None, without"),
+        ("classes", 3, "the names of the classes differ"),
+        ("classes", [{}, "b"], "class 0 was {}, is 'a'"),
+        ("mean", {"a": [0] * 99}, "mean was {'a': [0, 0, 0, "),
+    ],
+)
+def test_a_record_of_data_that_is_damaged_is_described_readably_and_shortly(key, record, said):
+    now = {"classes": ["a", "b"], "mean": [0.5], "test": {"samples": 4, "sha256": "0"}}
+    (found,) = compare_data(now | {key: record}, now).values()
+    assert said in found and len(found) < 150 and "sha256" not in found
