@@ -12,7 +12,7 @@ have the unit of the input current.
 from pit_jax.signals import begin_program, is_program
 
 if is_program():
-    begin_program()  # First, because the imports of a program take seconds.
+    begin_program()  # Before the other imports, because those of a program take seconds.
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

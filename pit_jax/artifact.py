@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pit_jax.display import show_value
 from pit_jax.old_names import serve_old_names
 from pit_jax.paths import cut_name, read_path
 from pit_jax.reading import FileError, check_regular, reading
 from pit_jax.signals import call_at_end, remove_if_stopped
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+MOST_NESTED = 100
 
 
 class ArtifactError(FileError):
@@ -52,7 +54,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
 def make_hash_line(content: bytes, name: str) -> bytes:
     """Return the line for a file `name` in the format of `sha256sum -c`."""
-    # So does sha256sum write names with these characters.
+    # sha256sum escapes names with these characters in the same way.
     escaped = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
     mark = "" if escaped == name else "\\"
     return f"{mark}{hash_bytes(content)}  {escaped}\n".encode()
@@ -72,9 +74,40 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
         part.unlink(missing_ok=True)
 
 
+def read_facts(name: str, facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return facts for a manifest; raise ValueError, with the key, for what JSON cannot hold."""
+    if not isinstance(facts, Mapping | None):
+        raise ValueError(f"{name} must be a dictionary, got {show_value(facts)}.")
+    found = dict(facts or {})
+    _check_json(name, found)
+    return found
+
+
+def _check_json(name: str, value: Any, depth: int = 0) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+        return
+    except (RecursionError, TypeError, ValueError):
+        # A list may contain itself.
+        if depth == MOST_NESTED:
+            raise ValueError(
+                f"{show_value(name)} is nested more than {depth} times; store less."
+            ) from None
+    if isinstance(value, dict):
+        parts = {key: each for key, each in value.items() if isinstance(key, str)}
+    else:
+        parts = dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+    for key, each in parts.items():
+        _check_json(f"{name}[{key!r}]", each, depth + 1)
+    raise ValueError(
+        f"{name} must be a text, a finite number, True, False, None, or lists and dictionaries of "
+        f"them with texts as keys, as in JSON; got {show_value(value)}."
+    )
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder with `files`, replacing an existing one; it appears when it is complete."""
-    # Of a link the folder that it leads to is replaced.
+    # For a link, the folder that it leads to is replaced.
     folder = Path(os.path.realpath(folder))
     name = f"{cut_name(folder.name)}.{os.getpid()}"
     part, old = folder.with_name(f"{name}.part"), folder.with_name(f"{name}.old")

@@ -1,7 +1,7 @@
-"""The ways to print what users named: paths, classes, labels and layers, as text and nothing else.
+"""Print names that users chose (paths, classes, labels, layers) as text and nothing else.
 
-In a terminal they are no control sequences, in a figure no mathematics, in a CSV file no formula.
-HTML is escaped by its templates; `train/terminal.py` has the console that knows no markup.
+A name is never a control sequence in a terminal, mathematics in a figure or a formula in a CSV
+file. HTML is escaped by its templates; `train/terminal.py` has the console without markup.
 """
 
 import re

@@ -15,7 +15,7 @@ from pit_jax.reading import FileError, quote_error
 
 # Words of JAX's error when a device has no memory left.
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-# The device of a JAX platform that was asked for by name.
+# Advice if the platform that JAX_PLATFORMS names has no device.
 INSTALL = "Unset JAX_PLATFORMS, or install JAX for this platform and check that its device is there"
 
 

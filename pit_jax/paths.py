@@ -1,4 +1,4 @@
-"""The one entrance for paths: from the words of a command line or a config to a `Path`."""
+"""Turn texts of a command line or a config into a `Path`; all programs use this function."""
 
 import os
 import re
@@ -7,16 +7,16 @@ from typing import Any
 
 # The limits of Linux and macOS, in bytes: of a name and of a whole path.
 MOST_NAME, MOST_PATH = 255, 4095
-# Such as gs://bucket/run.
+# Addresses such as gs://bucket/run.
 ADDRESS = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def read_path(text: str | os.PathLike[str] | Any) -> Path:
     """Return the path that `text` means, with a leading `~` expanded.
 
-    Relative paths and links stay as they are. Raises ValueError for what is no path: an empty text,
-    names that are too long, and names that no program could write down again, with a zero byte or
-    with bytes that are not UTF-8, also in the current folder or where a link leads to.
+    Relative paths and links stay as they are. Raises ValueError for an empty text, for names that
+    are too long, and for names with a zero byte or with bytes that are not UTF-8, because a program
+    could not record them. The current folder and the target of a link are checked too.
     """
     try:
         name = os.fsdecode(text)
@@ -26,7 +26,7 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
         raise ValueError("must be a path, got an empty text.")
     if "\0" in name:
         raise ValueError(f"must be a path, got {name!r} with a zero byte.")
-    if ADDRESS.match(name):  # It would become a local folder of this name.
+    if ADDRESS.match(name):  # An address would become a local folder of this name.
         raise ValueError(
             f"must be a path, got the address {name!r}. Give a local folder: mount or copy it."
         )
@@ -34,13 +34,13 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
     path = Path(_expand_home(name))
     try:
         real = os.path.realpath(path)
-    except OSError as error:  # Of a relative path.
+    except OSError as error:  # Only a relative path needs the current folder.
         raise ValueError(
             f"must be a path, got {name!r}, but the current folder is gone."
         ) from error
     _check_utf_8(name, real)
     _check_length(name, real)
-    # What was written as ./~ would become a home when it is read again.
+    # A name given as ./~ would become a home folder when the recorded path is read again.
     return path.absolute() if str(path).startswith("~") else path
 
 

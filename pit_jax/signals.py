@@ -1,4 +1,4 @@
-"""How a program begins and ends: signals, closed terminals, and threads that do not end.
+"""Start and end programs: answer signals, closed terminals, and threads that do not end.
 
 Python runs signal handlers in the main thread, which may be inside the compiler for minutes. So the
 handlers here do nothing; Python also writes the number of a signal to a pipe, and a thread answers:
@@ -57,7 +57,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
-        self.plan: str | None = None  # What happens after the first signal; None: the end.
+        self.plan: str | None = None  # What happens after the first signal; None: the program ends.
         self.can_interrupt = True
         self.on_first: Callable[[], None] = lambda: None
         self.changed = threading.Condition()
@@ -85,7 +85,7 @@ _at_end: list[Callable[[], object]] = []
 
 
 def begin_program() -> None:
-    """Answer signals, and let output that nobody reads any more go nowhere, until the end."""
+    """Answer signals, and drop output that nobody reads, until the program ends."""
     global _listener
     if _listener is not None:
         return
@@ -124,7 +124,7 @@ def is_program() -> bool:
     word = sys.orig_argv[-len(sys.argv)]  # The module, maybe after options: `-um train.main`.
     module = word.partition("m")[2] if word.startswith("-") else word
     package, here = module.partition(".")[0], os.path.dirname(__file__)
-    # The package `train` of a clone, not a user's.
+    # The package `train` of a clone of this repository, not a user's own package.
     file = getattr(sys.modules.get("train"), "__file__", None)
     is_clone = file == os.path.join(os.path.dirname(here), "train", "__init__.py")
     in_wheel = os.path.isdir(os.path.join(here, "train"))
@@ -176,7 +176,7 @@ def is_stopping() -> bool:
 
 
 def interruptible(function: Callable[..., T], *arguments: Any) -> T:
-    """Return `function(*arguments)`; within `saving()`, raise Stopped as soon as a signal arrives.
+    """Call `function(*arguments)`; within `saving()`, raise Stopped as soon as a signal arrives.
 
     The function runs in another thread, because nothing can interrupt the compiler. After Stopped
     it still runs, until `end_program` ends the process.
@@ -216,7 +216,7 @@ def interruptible(function: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let processes that start in the block receive no signals, until they handle them themselves.
+    """Block signals for processes that start in the block, until they handle signals themselves.
 
     Terminals and batch systems signal a whole group, also workers that still import. This process
     answers as before: its other threads receive the signals.
@@ -272,7 +272,8 @@ def _ignore_signals() -> None:
 def _end(number: signal.Signals) -> NoReturn:
     """Print a line and end this process, its workers and its temporary files at once."""
     _print(f"stopped by {number.name}; complete results are kept, repeat the command for the rest.")
-    # From here on nobody may print: the main thread still runs, and its workers are about to die.
+    # From here on no other thread may print: the main thread still runs, and its workers are about
+    # to be killed.
     for stream in (1, 2):
         _silence(stream)
     with suppress(Exception):

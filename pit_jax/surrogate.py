@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import LEVELS, NOT_NEGATIVE, POSITIVE, set_bounds
 
-# The decorators of a function and of its gradient: only one of the two is called.
+# These decorate a function and its gradient, because only one of the two is called.
 _check_strength = set_bounds(strength=NOT_NEGATIVE)
 _check_levels = set_bounds(levels=LEVELS, strength=NOT_NEGATIVE)
 _check_width, _check_slope = set_bounds(width=POSITIVE), set_bounds(slope=POSITIVE)

@@ -29,7 +29,7 @@ MOST_TRAINS = 100_000
 
 # NumPy's integers too, such as np.prod of a shape.
 Size = SupportsIndex
-MOST_DIGITS = 3_000_000  # Of an exact number, whose power takes seconds.
+MOST_DIGITS = 3_000_000  # Digits of an exact number; computing this many takes seconds.
 Number = Fraction | int | float
 Train = tuple[tuple[int, ...], ...]
 

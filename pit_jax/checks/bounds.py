@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pit_jax.display import show_value
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Takes the name and the value of an argument, and raises ValueError if the value is not allowed.
+# A bound takes the name and the value of an argument, and raises ValueError if it is not allowed.
 # A bound may return another form of the value, such as "bfloat16" for "bf16", or None.
 Bound = Callable[[str, Any], Any]
 Number = int | float
@@ -82,7 +82,7 @@ def read_bounds(function: Callable[..., Any]) -> Mapping[str, Bound]:
     if isinstance(function, partial):
         return read_bounds(function.func)
     if inspect.isclass(function) and not hasattr(function, BOUNDS):
-        # A class inherits `__init__`: only one that it defines itself, in `vars`, has its bounds.
+        # A class inherits `__init__`; only an `__init__` in its own `vars` has its own bounds.
         function = vars(function).get("__init__", function)
     bounds: Mapping[str, Bound] = getattr(function, BOUNDS, {})
     return bounds
@@ -167,7 +167,7 @@ def whole(least: Number = 1, most: Number = MOST_WHOLE, hint: str = "") -> Inter
 def function(hint: str = "", optional: bool = False) -> Bound:
     """Return a bound that allows functions and classes; with `optional` also None.
 
-    A module that is made already can be called, but is not meant.
+    An instance of a module is refused although it can be called.
     """
 
     def check(name: str, value: Any) -> None:
@@ -182,7 +182,7 @@ FIRING = function("; pit_jax.surrogate.SPIKES has firing functions by name")
 RESET = function("; pit_jax.neurons.step.RESETS has resets by name")
 SCALE_INIT = function("; pit_jax.initializers.SCALE_INITS has initializers by name")
 NORM = function("; pit_jax.layers.NORMS has norms by name")
-# `None` is no bias or initializer; True and False would be taken for one.
+# `None` means no bias or initializer; True and False would be taken for one.
 INITIALIZER = function("; flax.linen.initializers has initializers", optional=True)
 CONFIDENCE = inside(0, 1)
 # Networks with more blocks are not built within minutes.
@@ -229,7 +229,7 @@ def flag(name: str, value: Any) -> None:
 
 
 def _is_number(value: Any, whole: bool) -> bool:
-    """Return whether `value` is a finite number, or a whole one; True and False are none."""
+    """Return whether `value` is a finite or whole number; True and False are not numbers."""
     if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
         return False
     try:

@@ -21,7 +21,7 @@ def check_neuron(name: str, value: Any) -> None:
     if isinstance(value, nn.Module):
         kind = type(value).__name__
         raise ValueError(
-            f"{wanted}, such as {EXAMPLE}, got a neuron that is made already, {kind}(...); "
+            f"{wanted}, such as {EXAMPLE}, got an instance of a neuron, {kind}(...); "
             f"pass {kind}, or partial({kind}, ...) with its arguments."
         )
     if isinstance(value, str):

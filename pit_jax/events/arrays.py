@@ -56,7 +56,7 @@ def _choose_members(path: str, members: list[zipfile.ZipInfo]) -> dict[str, zipf
     names = [PurePosixPath(member.filename) for member in members]
     arrays: dict[str, zipfile.ZipInfo] = {}
     for name, member in zip(names, members, strict=True):
-        # Others are notes, or files that macOS adds.
+        # Other members are notes, or files that macOS adds.
         if name.suffix != ".npy" or name.name.startswith("._"):
             continue
         if name.stem in arrays:

@@ -166,14 +166,14 @@ def read_atis(source: Source) -> np.ndarray:
 def open_recording(source: Source, kind: str) -> Iterator[tuple[io.BufferedIOBase, str, int]]:
     """Open a file; yield it, its name and its size. Whatever the block raises names the file."""
     if isinstance(source, str | os.PathLike):
-        # An absolute Path means itself; the files of a data set, thousands, are named so.
+        # An absolute Path needs no expansion, which saves time for the many files of a data set.
         itself = isinstance(source, Path) and source.is_absolute()
         path = cast(Path, source) if itself else read_path(source)
         with reading(path, kind):
             about = path.stat()
             if not stat.S_ISREG(about.st_mode):
                 # Reading a pipe or a device might never end.
-                raise FileError(f"{path} is not {kind}: it is a folder, a pipe or a device.")
+                raise FileError(f"{path} is not {kind}, but a folder, a pipe or a device.")
             with path.open("rb") as file:
                 yield file, str(path), about.st_size
         return
@@ -198,7 +198,7 @@ def _check_share(path: str, count: int, of: int) -> None:
 
 def _read_polarities(raw: bytes, path: str, found: list[tuple[int, int, int]]) -> np.ndarray:
     """Return the events of all packets of polarity events."""
-    # All at once, because a packet may have only a few.
+    # All packets are decoded together, because each may have only a few events.
     content = b"".join(raw[start : start + 8 * number] for start, number, _ in found)
     words = np.frombuffer(content, "<u4").reshape(-1, 2)
     # Bit 0 of the data marks validity, bit 1 polarity, 2 to 16 y and 17 to 31 x. Times have 31

@@ -37,7 +37,7 @@ def integrate_by_time(
     t = checked["t"]
     if not len(t):
         return _count(checked, np.zeros(num_frames + 1, int), height, width)
-    # Python's integers: the difference of two times of 64 bits may need more.
+    # Python's integers, because the difference of two times of 64 bits may need more bits.
     first, last = int(t[0]), int(t[-1])
     window = (last - first) // num_frames
     starts = np.array([first + window * i for i in range(num_frames)], np.int64)
@@ -51,7 +51,7 @@ def _check(
 ) -> tuple[np.ndarray, int, int, int]:
     """Return events in order of time and inside of the sensor, and the sizes as Python's integers.
 
-    The products of small types, such as that of events["x"].max() + 1, would overflow.
+    Sizes in a small integer type, such as events["x"].max() + 1, would overflow in products.
     """
     num_frames = _read_count("num_frames", num_frames)
     height, width = _read_count("height", height), _read_count("width", width)

@@ -29,10 +29,10 @@ MAGIC = {
     b"MATLAB 5.0": "a MATLAB file (.mat)",
     b"version https://git-lfs": "a pointer of git-lfs, without the content",
 }
-_LONGEST = 2**22  # Bytes of a header; preferences that jAER writes there have some 100,000.
+_LONGEST = 2**22  # Most bytes of a header; the preferences of jAER in it have some 100,000.
 _VERSION = re.compile(rb"#!AER-DAT(\d+\.\d+)\s*$")
 # Keys of jAER, of cAER and of scripts; the values are names such as ch.unizh.ini.jaer...DVS128.
-# No pattern here takes longer than linear time, whatever a header has in it.
+# Each pattern takes linear time for any header.
 _CHIP = re.compile(rb"#+\s*(?:AEChip|chip|camera|sensor|source \d+)\s*[:=]\s*(\S.*)", re.I)
 _MENTION = re.compile(
     rb"\b(?:C?DAVIS-?\d\w*|s?DVS-?\d\w*|DVS[- ]Gen\w*|Tmpdiff\d\w*|DVXplorer\w*|CeleX\w*|"
@@ -48,8 +48,8 @@ class CameraError(FileError):
 
 
 def name_format(raw: bytes) -> str:
-    """Return the name of the format that `raw` starts as, "" for none that is known."""
-    # Two letters: a first event of N-Caltech101 may be at x=37, y=65, but not after seconds.
+    """Return the name of the format whose first bytes `raw` has; "" if it is unknown."""
+    # Two letters, because the first event of N-Caltech101 may be at x=37, y=65, and look like "%A".
     if re.match(rb"% ?[A-Za-z]{2}", raw):
         return "a Prophesee recording (.raw, .dat)"
     start = raw[:32].lower()
@@ -92,7 +92,7 @@ def check_chip(header: bytes, path: str) -> None:
     lines = header.splitlines()
     chips = [found[1].strip() for line in lines if (found := _CHIP.match(line))]
     if not chips:
-        # Preferences, in XML, may be of any camera that the program knows.
+        # The preferences, in XML, may belong to any camera that jAER knows.
         chips = [name for line in lines if b"<" not in line for name in _MENTION.findall(line)]
     if chips and not any(_DVS128.search(chip) for chip in chips):
         chip = chips[0].decode("latin-1")

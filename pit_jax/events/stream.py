@@ -12,7 +12,7 @@ from pit_jax.reading import reading
 
 # t in microseconds; p is 1 where the light rose (ON) and 0 where it fell (OFF).
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8)])
-# What tonic, SpikingJelly, Metavision, dv-processing, aedat and common HDF5 files call them.
+# Names of the fields in tonic, SpikingJelly, Metavision, dv-processing, aedat and HDF5 files.
 NAMES = {
     "t": ("t", "ts", "timestamp", "timestamps", "time"),
     "x": ("x", "xs"),
@@ -54,9 +54,9 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.nd
 
 
 def convert_events(events: object) -> np.ndarray:
-    """Return whatever users call events as the checked array `[N]` of `EVENT`.
+    """Convert events in any supported form to the checked array `[N]` of `EVENT`.
 
-    The one entrance of all functions that take events. Accepts structured arrays and mappings
+    Every function that takes events calls it first. Accepts structured arrays and mappings
     (dicts, the `.npz` files of SpikingJelly, tables of pandas) with the names in `NAMES`. An array
     of `EVENT` is returned as it is. Raises ValueError for anything else, such as an array `[N, 4]`,
     whose columns have no names.
@@ -74,7 +74,7 @@ def convert_events(events: object) -> np.ndarray:
         found = [name for name in names if isinstance(name, str) and name.lower() in known]
         if len(found) != 1:
             raise _refuse(events, names, column, found)
-        # A mapping may be a file that is read only now.
+        # A mapping may read its file only when a value is requested.
         name = getattr(getattr(events, "zip", None), "filename", None) or "the mapping of events"
         with reading(name, "a mapping of arrays", error=ValueError):
             columns.append(np.asanyarray(events[found[0]]))  # type: ignore[index]

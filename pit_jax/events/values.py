@@ -30,7 +30,7 @@ def read_polarities(values: ArrayLike) -> np.ndarray:
     low, high = p.min(), p.max()
     if not (low >= -1 and high <= 1 and (p.dtype.kind != "f" or (p == np.floor(p)).all())):
         i = int(np.argmin(np.isin(p, (-1, 0, 1))))
-        # Nothing is equal to NaN.
+        # NaN is not equal to itself.
         advice = f" If {p[i]} means ON, pass p == {p[i]}." if p[i] == p[i] else ""
         raise ValueError(
             f"p must be 0 or 1, or -1 or +1 (OFF or ON), got {p[i]} at event {i}.{advice}"
@@ -41,7 +41,7 @@ def read_polarities(values: ArrayLike) -> np.ndarray:
             f"p must be 0 or 1, or -1 or +1 (OFF or ON), got both: {p[i]} at event {i} and {p[j]} "
             f"at event {j}. If only 1 means ON, pass p == 1."
         )
-    return (p > 0).view(np.uint8)  # Copied faster than booleans.
+    return (p > 0).view(np.uint8)  # Integers are copied faster than booleans.
 
 
 def _read_column(name: str, values: ArrayLike, kinds: str = "iuf") -> np.ndarray:
@@ -85,7 +85,7 @@ def _check_range(name: str, column: np.ndarray, least: int, most: int, allowed: 
 
 @cache
 def _always_fits(dtype: np.dtype, least: int, most: int) -> bool:
-    """Return whether a type of integers, as the usual ones of events, has no other values."""
+    """Return whether all values of an integer type are in the range, so no value needs a check."""
     return least <= np.iinfo(dtype).min and np.iinfo(dtype).max <= most
 
 

@@ -84,8 +84,8 @@ def from_nir(
     `model.apply(variables, x)` maps images `[B, H, W, C]` or frames `[B, T, H, W, C]`, or vectors
     without H and W, to outputs `[B, T, ...]`. Graphs of `to_nir` store their `num_steps` and `dt`;
     if their `precision` is float64, they are exact under `jax.enable_x64`. The hash in their
-    metadata is checked; graphs of other tools have none. Neurons with another gain of their current
-    than 1 or dt / tau get thresholds divided by it, with a warning.
+    metadata is checked; graphs of other tools have none. If the gain of a neuron's current is not 1
+    or dt / tau, its threshold is divided by the gain, with a warning.
     Raises ArtifactError for a damaged file and NotInNIR for nodes without a counterpart.
     """
     nir = import_extra("nir", "export", "read a NIR graph")

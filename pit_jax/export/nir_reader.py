@@ -26,7 +26,7 @@ Make = Callable[[str], Callable[[Array], Array]]
 Params = dict[str, Any]
 Shape = tuple[int, ...]
 
-MOST_VALUES = 2**28  # In the outputs of a node for one step of one image.
+MOST_VALUES = 2**28  # Most values in the outputs of a node for one step of one image.
 
 
 def read_graph(
@@ -216,7 +216,7 @@ def _read_dense(
         raise NotInNIR(f"{name} has weights of the shape {weight.shape}; it must have two axes.")
     features = len(weight)
     if map_shape is not None and weight.shape[1] == math.prod(map_shape):
-        # NIR flattens images channels first, we channels last.
+        # NIR flattens images with the channels first, this package with the channels last.
         places = weight.reshape(features, map_shape[-1], *map_shape[:-1])
         weight = np.moveaxis(places, 1, -1).reshape(features, -1)
     params = {"kernel": weight.T}
@@ -313,7 +313,7 @@ def _spread(name: str, what: str, value: Any, shape: Shape) -> np.ndarray:
     array = read_numbers(name, what, value)
     if array.size == 1:
         return np.full(shape, array.item(), array.dtype)
-    # With fewer axes than the inputs, an axis could be of channels or of places.
+    # With fewer axes than the inputs, an axis could mean channels or pixels.
     if array.ndim == len(shape):
         try:
             return np.broadcast_to(np.moveaxis(array, 0, -1), shape)

@@ -193,7 +193,7 @@ def _match(
         # PyTorch's norms count their batches; nothing here depends on that number.
         if name not in used and not name.endswith("num_batches_tracked")
     ]
-    # `load` checks them too, but a state_dict may come from anywhere.
+    # `load` checks the values too, but a state_dict need not come from `load`.
     check_values(read, lambda name: state_dict[name])
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
     return values, [_list_names(kind, lines) for kind, lines in kinds.items() if lines]

@@ -28,8 +28,8 @@ from pit_jax.reading import check_regular, reading
 
 # torch's MAGIC_NUMBER, the first pickle of a file before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# How a record of a zip file begins, and its bytes before the name, which end with the lengths of
-# the name and of extra fields.
+# The first bytes of a record of a zip file, and the number of bytes before the name. The last of
+# them are the lengths of the name and of the extra fields.
 _RECORD, _RECORD_HEADER, _ENCRYPTED = b"PK\x03\x04", 30, 1
 # Bytes at which an array starts in memory, a multiple of every dtype and of a cache line.
 _ALIGNMENT = 64
@@ -43,7 +43,7 @@ _SAFETENSORS_DTYPES = {
     **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
 }
-# How files begin that people take for checkpoints.
+# The first bytes of files that users mistake for checkpoints.
 _OTHER_FILES = {
     b"\x1f\x8b": "compressed by gzip; unpack it first",
     b"BZh": "compressed by bzip2; unpack it first",
@@ -100,8 +100,8 @@ def load(
 class _Content(NamedTuple):
     """The content of a file whose storages are still to be read."""
 
-    value: Any  # What was saved, with `Tensor` for tensors.
-    sizes: Mapping[str, int]  # Of the storages that are there, in bytes.
+    value: Any  # The saved object, with `Tensor` in place of tensors.
+    sizes: Mapping[str, int]  # The size of each storage in the file, in bytes.
     read_into: Callable[[str, np.ndarray], None]  # Fills bytes with the storage of this key.
 
 
@@ -177,7 +177,7 @@ def _read_arrays(content: _Content, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _name_format(head: bytes, path: Path) -> str:
-    """Return the start of an error for a file that begins with `head`, which is no checkpoint."""
+    """Return the start of an error for a file that begins with `head` and is not a checkpoint."""
     if not head:
         return "is empty; "
     if head[257:262] == b"ustar":
@@ -191,7 +191,7 @@ def _name_format(head: bytes, path: Path) -> str:
             shards = {str(name) for name in json.loads(path.read_bytes())["weight_map"].values()}
             listed = ", ".join(show_name(name)[:80] for name in sorted(shards)[:3])
             return f"the index of {len(shards)} files with the weights ({listed}); merge them; "
-        except Exception:  # JSON of any other shape.
+        except Exception:  # The JSON may have any other structure.
             return "a JSON file; "
     return ""
 
@@ -310,7 +310,7 @@ def _read_safetensors(file: io.BufferedReader, path: Path) -> _Content:
     import_safetensors()
     from safetensors import safe_open
 
-    # Opening checks the header: all tensors together are the rest of the file, without overlaps.
+    # Opening checks the header: the tensors fill the rest of the file without overlaps.
     with safe_open(path, framework="numpy"):
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

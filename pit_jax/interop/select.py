@@ -11,7 +11,7 @@ REFUSED = (
     "which is refused because building it could run code. With torch, save the weights alone: "
     "torch.save(model.state_dict(), PATH)."
 )
-# Of a state_dict that has only such tensors.
+# Completes the error for a state_dict that has only such tensors.
 UNREAD = (
     "a kind of tensor that is not read, such as quantized, sparse, float8 or without values. With "
     "torch, save dense tensors of float32."

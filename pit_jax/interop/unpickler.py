@@ -32,7 +32,7 @@ DTYPES: dict[str, np.dtype] = {
     "IntStorage": np.dtype(np.int32),
     "LongStorage": np.dtype(np.int64),
     "ShortStorage": np.dtype(np.int16),
-    # Of quantized tensors, which are skipped, but whose size the older format needs.
+    # Storages of quantized tensors: they are skipped, but the older format needs their size.
     "QInt32Storage": np.dtype(np.int32),
     "QInt8Storage": np.dtype(np.int8),
     "QUInt8Storage": np.dtype(np.uint8),
@@ -40,7 +40,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 # Checkpoints have some thousands; an instruction takes half a microsecond and up to 250 bytes.
 MOST_INSTRUCTIONS = 4_000_000
-MOST_UNCHECKED = 2**16  # Bytes that are asked for without a look at the size of the file.
+MOST_UNCHECKED = 2**16  # Smaller reads are not compared with the size of the file.
 # A tensor may repeat values (stride 0), so a small file can declare one of any size.
 LARGEST_REPEAT = 2**22
 
@@ -84,7 +84,7 @@ class Tensor(NamedTuple):
         size = math.prod(self.shape)
         if self.strides == count_strides(self.shape):
             window = data[self.offset : self.offset + size].reshape(self.shape)
-            window.flags.writeable = False  # In a fourth of the time of `as_strided`.
+            window.flags.writeable = False  # This takes a fourth of the time of `as_strided`.
             return window
         if size > max(data.size, LARGEST_REPEAT):
             raise CheckpointError(
@@ -143,7 +143,7 @@ class TorchUnpickler:
                 act(self, read_argument(self.arguments) if read_argument else None)
         except (CheckpointError, MemoryError):
             raise
-        # Damaged bytes are other instructions: they can raise anything.
+        # Damaged bytes become other instructions, which can raise anything.
         except Exception as error:
             raise CheckpointError(f"its pickle is damaged or cut off ({error!r:.200}).") from error
         raise CheckpointError(
@@ -227,7 +227,7 @@ class TorchUnpickler:
                     self._push(storage)
                     return
                 self._push(Skipped(name))
-            # A module, with its source, in the older format.
+            # A whole module with its source code, in the older format.
             case ("module", Skipped() as made, *_):
                 self._push(made)
             case _:
@@ -244,7 +244,7 @@ def _build(made: Any, args: tuple[Any, ...]) -> Any:
         case Skipped(name), (_, _, _, _, _, _, dict() as bits, *_) if name in _TENSORS and any(
             bits.values()
         ):
-            # Its values are those of the storage with another sign.
+            # The values of such a tensor are those of the storage with another sign.
             return Skipped(f"{name} with {' and '.join(map(str, bits)):.40}")
         case Skipped(name), (storage, offset, shape, strides, *_) if name in _TENSORS:
             return _rebuild_tensor(made, storage, offset, shape, strides)

@@ -45,7 +45,7 @@ def is_finite(array: np.ndarray) -> bool:
     with np.errstate(all="ignore"):
         if array.dtype.char in "fdFD":
             values = array.ravel(order="K")
-            total = np.dot(values, values)  # By BLAS, in half the time of a sum.
+            total = np.dot(values, values)  # BLAS takes half the time of a sum.
         else:
             total = np.add.reduce(array, axis=None)
     return bool(np.isfinite(total)) or bool(np.all(np.isfinite(array)))

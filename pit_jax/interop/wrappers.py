@@ -1,4 +1,4 @@
-"""Names of layers without what wrappers of networks added to them."""
+"""Remove the prefixes and entries that wrappers of networks add to the names of layers."""
 
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -7,7 +7,7 @@ from pit_jax.display import show_name
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.layouts import score_layouts
 
-Names = dict[str, str]  # From the name of a tensor to its name in the file.
+Names = dict[str, str]  # The name of each tensor in the file, by its new name.
 
 # Segments that only wrappers write, anywhere in a name: torch.compile, FSDP, checkpointing of
 # activations, Fabric and DeepSpeed.
@@ -20,9 +20,9 @@ ANYWHERE = {
 }
 # First segments under which wrappers and Lightning modules have their network.
 FIRST = {"module", "model", "net", "network", "backbone", "snn", "_model", "ema_model"}
-# Other parts of a Lightning module, whose weights are no part of the network.
+# Parts of a Lightning module whose weights do not belong to the network.
 COMPANION = re.compile(r"(criterion|loss|losses|loss_.*|.*_loss|.*_criterion|.*metrics?|.*_acc.*)")
-# State that no layer of ours has: torch's own, and the number of averages of AveragedModel.
+# Entries that no layer here has: torch's own, and the number of averages of AveragedModel.
 STORED = {"_extra_state"}
 
 
@@ -32,7 +32,7 @@ def unwrap_names(
     prefix: str | None = None,
     ignore: Collection[str] = (),
 ) -> Names:
-    """Return the names in a file without the prefixes of wrappers, and without their own state.
+    """Return the names in a file without the prefixes and the own entries of wrappers.
 
     With `prefix`, only the names that begin with it are kept. Names in `ignore`, and those of a
     layer in `ignore`, are dropped. `scalars` are the names of single numbers: wrappers store some,
@@ -103,7 +103,7 @@ def _strip(found: Names, prefix: str) -> Names:
 
 
 def _find_wrapper(found: Names, scalars: Collection[str]) -> str | None:
-    """Return the first segment of all names that are of the network, if a wrapper wrote it."""
+    """Return the first segment of all names of the network's layers, if a wrapper added it."""
     layers = [
         name
         for name, old in found.items()

@@ -103,8 +103,8 @@ LEAST_SIDE = 32
 def check_channels_last(x: Float[Array, "B T H W C"]) -> None:
     """Raise ValueError if the height is a number of channels, and the other axes are an image.
 
-    No image has 1 to 4 rows and as many channels as columns, or 2 to 4 rows and dozens of both. A
-    sequence of 1 x N values with other numbers of channels passes.
+    No image has 1 to 4 rows and as many channels as columns, or 2 to 4 rows and dozens of columns
+    and channels. A sequence of 1 x N values with other numbers of channels passes.
     """
     height, width, channels = x.shape[2:]
     is_square = 1 <= height <= 4 < width and width == channels

@@ -36,7 +36,7 @@ def check_pool_after(pool_after: tuple[int, ...], convolutions: int) -> None:
 
 
 def check_map(x: Float[Array, "B T H W C"], pools: int) -> None:
-    """Raise ValueError when `x` is too small to be halved `pools` times: a map would be empty."""
+    """Raise ValueError if `x` is too small for `pools` pools of 2 x 2: a map would be empty."""
     if min(x.shape[2:4]) < 2**pools:
         raise ValueError(
             f"{pools} pools need images of at least {2**pools} x {2**pools}, got "

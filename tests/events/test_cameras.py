@@ -222,10 +222,10 @@ def test_the_packet_with_a_time_of_32_bits_is_named(tmp_path):
 def test_what_is_no_file_is_refused_by_name(tmp_path, read):
     with pytest.raises(ValueError, match="missing.aedat cannot be read"):
         read(tmp_path / "missing.aedat")
-    with pytest.raises(ValueError, match="it is a folder, a pipe or a device"):
+    with pytest.raises(ValueError, match="but a folder, a pipe or a device"):
         read(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe is not .*: it is a folder, a pipe or a device"):
+    with pytest.raises(ValueError, match="pipe is not .*, but a folder, a pipe or a device"):
         read(tmp_path / "pipe")
     with pytest.raises(ValueError, match="/dev/zero is not"):
         read("/dev/zero")

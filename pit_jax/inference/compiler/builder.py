@@ -160,7 +160,7 @@ class Builder:
                 "only the product of two neurons' spikes is binary spikes again."
             )
         (first,), (second,) = a.synapses, b.synapses
-        # 1 + b is 2 where b fires, and 1 - b where b fires -1: no binary spikes, and a value twice
+        # 1 + b is 2 where b fires, and so is 1 - b where b fires -1: not binary, and twice
         # the bound of the next sum.
         if silent and (np.any(second.gain != -1) or is_signed(self.nodes, second.source)):
             raise NotFoldable(
