@@ -85,7 +85,8 @@ BUSY = {
     "a loop": "while True:\n    pass",
     "C code": "import numpy as np\nx = np.ones((3000, 3000))\nwhile True: x = x @ x / 3000",
     "a lock": "import threading\nthreading.Event().wait()",
-    "a child process": "subprocess.run(['sh', '-c', 'echo ready; sleep 60'])\ntime.sleep(60)",
+    # exec: dash ignores a signal between its vfork and the start of `sleep`, which would go on.
+    "a child process": "subprocess.run(['sh', '-c', 'echo ready; exec sleep 60'])\ntime.sleep(60)",
 }
 
 
