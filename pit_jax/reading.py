@@ -2,13 +2,17 @@
 
 Parsers raise anything for damaged bytes: `zlib.error`, `RecursionError`, `OverflowError`, errors of
 their own, and a Rust library even a `PanicException`, which is not an `Exception`.
+A parser that can crash or never end runs in a process with limits, which starts with this file.
 """
 
 import os
+import signal
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LONGEST = 200  # Characters of a foreign message that an error quotes.
 
@@ -76,3 +80,74 @@ def check_declared(path: object, what: str, declared: int, there: int) -> None:
             f"{path} is damaged: its header declares {declared:,} bytes of {what}, but there are "
             f"{there:,}. Take another copy of it."
         )
+
+
+def plan_process(script: Path, *words: str, seconds: int = 0, memory: int = 0) -> dict[str, Any]:
+    """Return the arguments for `subprocess` that run a script, with limits if `seconds` is not 0.
+
+    The script may import pit_jax. See `limit_process`.
+    """
+    # -P: the folder of the script has modules with names of packages, such as nir and tonic.
+    command = [sys.executable, "-P", __file__, str(script), str(seconds), str(memory), *words]
+    # A thread for each core, with a stack of its own, would take the memory of the parser.
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    return {"args": command, "env": os.environ | threads}
+
+
+def run_parser(script: Path, *words: str, content: bytes = b"", seconds: int, memory: int) -> bytes:
+    """Return what a script prints, run by a process with limits, which can take nothing down.
+
+    `content` is its standard input. Raises ValueError if it fails, crashes or does not end.
+    """
+    import subprocess
+
+    plan = plan_process(script, *words, seconds=seconds, memory=memory)
+    try:
+        # A second later than the process ends itself: not every system can do that.
+        done = subprocess.run(
+            **plan, input=content, capture_output=True, timeout=seconds + 1, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError("its reader does not end") from None
+    if done.returncode and done.returncode == -getattr(signal, "SIGALRM", 0):
+        raise ValueError("its reader does not end")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(said[-1] if said else "its reader crashes")
+    return done.stdout
+
+
+def limit_process(seconds: float, memory: int) -> None:
+    """End this process after `seconds`, 0 for never; refuse it more `memory` than it has now."""
+    try:
+        import resource
+    except ImportError:  # Windows. The parent still ends a process that does not end.
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory, hard))
+    except (OSError, ValueError):
+        pass  # Not Linux, or less is allowed anyway.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _run_script(script: str, seconds: int, memory: int, *words: str) -> None:
+    import runpy
+
+    # Last, so that no module of a folder with packages replaces one of Python.
+    sys.path.append(str(Path(__file__).parents[1]))
+    if seconds:
+        limit_process(seconds, memory)
+    sys.argv = [script, *words]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except Exception as error:  # Damaged bytes raise many types.
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    _run_script(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -1,8 +1,7 @@
-"""Read the groups and data sets of an HDF5 file: python nir_container.py FILE BYTES SECONDS
+"""Read the groups and data sets of an HDF5 file: python nir_container.py FILE
 
-HDF5 can crash or never end on damaged bytes, so nir_file.py runs this as a process with limits on
-memory and time. Nothing of this package is imported, so that it starts fast. A pickle of the tree
-is written to stdout, or the text of an error to stderr.
+HDF5 can crash or never end on damaged bytes, so nir_file.py runs this by `reading.run_parser`, as a
+process with limits. A pickle of the tree is written to stdout.
 """
 
 import os
@@ -17,16 +16,8 @@ DEEPEST = 8  # Groups in groups; hard links could make a circle.
 EXPANSION, SMALL = 1100, 2**20
 
 
-def main(path: str, most_bytes: int, seconds: int) -> None:
+def main(path: str) -> None:
     """Write the tree of the group `node` of a file; None if it has no such group."""
-    try:
-        import resource
-    except ImportError:  # Windows has no limits; the parent still ends a process that hangs.
-        pass
-    else:
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with h5py.File(path, "r") as file:
         node = file.get("node")
         size = os.path.getsize(path)
@@ -52,8 +43,4 @@ def read_group(group: h5py.Group, size: int, depth: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    except Exception as error:  # Damaged bytes raise many types.
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(1)
+    main(sys.argv[1])

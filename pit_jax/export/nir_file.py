@@ -1,8 +1,6 @@
 """Read a .nir file: first the container, then its nodes. Only the container can be damaged."""
 
 import pickle
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 from pit_jax.artifact import ArtifactError
 from pit_jax.display import show_name
 from pit_jax.export.errors import NotInNIR
-from pit_jax.reading import quote_error, reading
+from pit_jax.reading import quote_error, reading, run_parser
 
 CHILD = Path(__file__).with_name("nir_container.py")
 # The nodes that nir_reader.py converts.
@@ -25,8 +23,8 @@ NEURONS = {
     "IF": ("r", "v_threshold", "v_reset"),
     "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
 }
-# Of the processor's time: a second for the start, and twice what compressed weights need.
-SECONDS, BYTES_PER_SECOND = 4, 20_000_000
+# Two seconds for the start, and four times what compressed weights need, as others may compute too.
+SECONDS, BYTES_PER_SECOND = 8, 10_000_000
 
 
 def read_file(path: Path) -> nir.NIRGraph:
@@ -48,21 +46,9 @@ def read_file(path: Path) -> nir.NIRGraph:
 def _read_container(path: Path) -> dict[str, Any] | None:
     """Return the tree of an HDF5 file, read by a process that can take nothing down."""
     size = path.stat().st_size
-    seconds = SECONDS + size // BYTES_PER_SECOND
-    # -P: the folder of the script has modules with names of packages.
-    command = [sys.executable, "-P", str(CHILD), str(path.absolute())]
-    limits = [str(max(2**30, 20 * size)), str(seconds)]
-    try:
-        # Of the time of a processor it may use half of this, as others may use it too.
-        done = subprocess.run(
-            [*command, *limits], capture_output=True, timeout=2 * seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ValueError("its parser does not end") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(said[-1] if said else "its parser does not end, or crashes")
-    tree: dict[str, Any] | None = pickle.loads(done.stdout)
+    seconds, memory = SECONDS + size // BYTES_PER_SECOND, max(2**30, 20 * size)
+    printed = run_parser(CHILD, str(path.absolute()), seconds=seconds, memory=memory)
+    tree: dict[str, Any] | None = pickle.loads(printed)
     return tree
 
 

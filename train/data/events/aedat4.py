@@ -12,7 +12,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 
 from pit_jax.events import EVENT, convert_events
 from pit_jax.events.files import open_recording
-from pit_jax.reading import FileError
+from pit_jax.reading import FileError, plan_process
 from pit_jax.signals import hold_signals
 
 from ...errors import UserError
@@ -111,16 +110,12 @@ def _start_decoder() -> subprocess.Popen[bytes]:
     """Return the process that decodes, started at the first use."""
     global _decoder
     if _decoder is None:
-        # -P: the folder of the script has modules with names of packages, such as tonic.
-        command = [sys.executable, "-P", str(CHILD)]
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with hold_signals():
             _decoder = subprocess.Popen(
-                command,
+                **plan_process(CHILD),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=environment,
                 bufsize=0,
                 pipesize=PIPE,
             )

@@ -6,11 +6,12 @@ memory that it may take. The answer is a whole number and that many events, or -
 
 import json
 import os
-import signal
 import struct
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from pit_jax.reading import limit_process
 
 
 def main() -> None:
@@ -21,35 +22,18 @@ def main() -> None:
     os.dup2(2, 1)  # Nothing that the decoder prints may mix with the answers.
     for line in sys.stdin:
         path, seconds, memory = json.loads(line)
-        limit(seconds, memory)
+        limit_process(seconds, memory)
         try:
             parts = decode(Decoder, path)
         except BaseException as error:  # Also a PanicException, which is not an Exception.
             message = (str(error) or type(error).__name__).encode(errors="replace")[:1000]
             answers.write(struct.pack("<qq", -1, len(message)) + message)
         else:
-            limit(0, memory)  # A parent that is slow to read is no reason to end.
+            limit_process(0, memory)  # A parent that is slow to read is no reason to end.
             answers.write(struct.pack("<q", sum(map(len, parts))))
             for part in parts:
                 answers.write(part.data.cast("B") if len(part) else b"")
         answers.flush()
-
-
-def limit(seconds: float, memory: int) -> None:
-    """End this process if it takes longer, and refuse it more `memory` than it has now."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    try:
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (now + memory, hard))
-    except (OSError, ValueError):
-        pass  # Not Linux, or less is allowed anyway.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def decode(open_file: Callable[[str], Any], path: str) -> list[Any]:

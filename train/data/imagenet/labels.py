@@ -2,11 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from pit_jax.reading import reading
+from pit_jax.reading import reading, run_parser
 
 from ...errors import UserError
 from ..dataset import DataNotFound
@@ -21,6 +19,7 @@ KAGGLE = "LOC_val_solution.csv"  # The name of each image, and its class before 
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 AGAIN = "fetch it again."
 MAT_CHILD = Path(__file__).with_name("mat_child.py")
+MOST_BYTES, MOST_SECONDS = 2**30, 60
 
 
 def read_validation_labels(source: Path) -> dict[str, str]:
@@ -82,14 +81,9 @@ def _read_devkit(place: Path) -> list[str]:
 
 def _read_numbers(table: bytes) -> dict[str, str]:
     """Return the class of each number in MATLAB's table, read by a process that may crash."""
-    # -P: the folder of the script has modules with names of packages.
-    command = [sys.executable, "-P", str(MAT_CHILD)]
     try:
-        done = subprocess.run(command, input=table, capture_output=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"the reader of {META} does not end") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(f"{META}: {said[-1] if said else 'its reader crashes'}")
-    numbers: dict[str, str] = json.loads(done.stdout)
+        printed = run_parser(MAT_CHILD, content=table, seconds=MOST_SECONDS, memory=MOST_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{META}: {error}") from error
+    numbers: dict[str, str] = json.loads(printed)
     return numbers
