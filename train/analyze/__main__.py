@@ -34,6 +34,8 @@ from .subject import Analysis, Subject
 
 PROGRAM, PAGE = "analyze", "index.html"
 OTHERS = "results of another run, step or number of samples, in"
+# These show lines of metrics.jsonl, which may be later than the best checkpoint.
+RECORDS, OF_RECORDS = "records", ("learning", "oscillation")
 
 
 class Task(NamedTuple):
@@ -45,8 +47,11 @@ class Task(NamedTuple):
     runs: Sequence[Subject]
 
     def identify(self) -> list[dict[str, Any]]:
-        """Return run, step and number of samples of each run: results of others are not reused."""
-        return [
+        """Return run, step and number of samples of each run: results of others are not reused.
+
+        Also the step of the latest record, where that is not the step of the checkpoint.
+        """
+        found: list[dict[str, Any]] = [
             {
                 "workdir": str(run.workdir.resolve()),
                 "step": run.step,
@@ -55,6 +60,10 @@ class Task(NamedTuple):
             }
             for run in self.runs
         ]
+        for run, each in zip(self.runs, found, strict=True):
+            if self.name in OF_RECORDS and run.checkpoint != "last" and run.records:
+                each[RECORDS] = run.records[-1]["step"]
+        return found
 
     def analyze(self) -> Analysis:
         """Run the analysis or comparison and return its result."""
@@ -166,7 +175,7 @@ def _write_analyses(
     # Before the first analysis, so that a wrong folder is an error at once.
     for task in tasks:
         part = {} if overwrite else output.read_part(task.folder)
-        if part and not _is_of(part["of"], task.identify()):
+        if part and not _is_of(part["of"], task.identify(), ignore=RECORDS):
             raise UserError(
                 f"{task.folder} has results of another run, step or number of samples; give "
                 "--overwrite or another --out."
@@ -176,7 +185,9 @@ def _write_analyses(
     others = _write_page(runs, out, failed)
     for i, task in enumerate(tasks, 1):
         label = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
-        if not overwrite and output.read_part(task.folder):
+        part = {} if overwrite else output.read_part(task.folder)
+        # Curves are drawn again when the run has trained on, although its best epoch is the same.
+        if part and _is_of(part["of"], task.identify()):
             print(f"{label}: already written", flush=True)
             continue
         print(f"{label} ...", flush=True)
@@ -195,12 +206,15 @@ def _write_analyses(
     return list(failed)
 
 
-def _is_of(saved: Sequence[Any], now: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether saved results are those of `now`; older versions saved no hash."""
+def _is_of(saved: Sequence[Any], now: Sequence[Mapping[str, Any]], ignore: str = "") -> bool:
+    """Return whether saved results are those of `now`; older versions saved no hash.
+
+    With `ignore`, this key may differ.
+    """
     return len(saved) == len(now) and all(
         isinstance(was, dict)
-        and is_.items() >= was.items()
-        and is_.keys() - was.keys() <= {"sha256"}
+        and all(is_.get(key) == was[key] for key in was if key != ignore)
+        and is_.keys() - was.keys() <= {"sha256", ignore}
         for was, is_ in zip(saved, now, strict=True)
     )
 

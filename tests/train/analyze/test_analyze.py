@@ -227,6 +227,33 @@ def test_an_analysis_of_a_run_that_still_trains_shows_one_step_in_all_sections(
     assert f"last, step 62, sha256 {digest[:12]}" in (out / "index.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["learning", "oscillation"])
+def test_curves_of_a_run_that_trained_on_are_drawn_again_although_its_best_epoch_stays(
+    finished_run, quick_analyses, tmp_path, capsys, monkeypatch, name
+):
+    run, out = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "out"
+    quick_analyses[name] = import_module(f"train.analyze.{name}")
+    for module in ("config.arguments", "analyze.__main__"):
+        monkeypatch.setattr(f"train.{module}.ANALYSES", dict.fromkeys(quick_analyses, ""))
+    best = (run, "--checkpoint", "best", "--out", out)
+    assert analyze(*best, "--only", f"{name},logits") == 0
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    later = json.loads(lines[-1]) | {"step": 93, "epoch": 3}
+    (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in [*lines, json.dumps(later)]))
+    # Next to a newer section, the page does not show the older curves.
+    assert analyze(*best, "--only", "nothing") == 0
+    assert set(read_page(out).sections) == {"", "logits", "nothing"}
+    capsys.readouterr()
+    assert analyze(*best, "--only", f"{name},logits") == 0
+    printed = capsys.readouterr().out
+    assert "logits: already written" in printed and f"{name}: already" not in printed
+    assert name in read_page(out).sections
+    if name == "learning":
+        assert [row[0] for row in read_table(out / name / "epochs.csv")[1:]] == ["1", "2", "3"]
+    assert analyze(*best, "--only", name) == 0
+    assert f"{name}: already written" in capsys.readouterr().out
+
+
 def test_an_unfinished_analysis_is_repeated(finished_run, quick_analyses, tmp_path):
     out = tmp_path / "a"
     assert analyze(finished_run, "--only", "logits", "--out", out) == 0
