@@ -49,6 +49,8 @@ FILES = (
     *("health.npz", "nonfinite.json", "wandb.json", "summary.json", "curves.png", "rates.png"),
 )
 PARTS = (*FOLDERS, "damaged", "compiled", "tensorboard", "wandb", "profile")
+# Other programs have a config.json too, but none of these next to it.
+OF_RUN = (*FOLDERS, "environment.json", "metrics.jsonl", LOCK)
 # Differing keys that an error lists.
 MOST_KEYS = 8
 # Errors of a disk that is full or read-only.
@@ -68,6 +70,16 @@ def check_kinds(workdir: Path) -> None:
         folder = workdir / name
         if os.path.lexists(folder) and not folder.is_dir():
             raise UserError(f"{folder} is not a folder; move it away or choose another --workdir.")
+
+
+def check_outside(workdir: Path) -> None:
+    """Raise UserError if a new folder would be inside the folder of another run."""
+    for folder in workdir.resolve().parents:
+        if (folder / "config.json").is_file() and any((folder / name).exists() for name in OF_RUN):
+            raise UserError(
+                f"{workdir} would be inside the folder of another run, {folder}; choose another "
+                "--workdir."
+            )
 
 
 def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None) -> IO[str]:
@@ -195,6 +207,8 @@ def _check(workdir: Path, config: Mapping[str, Any]) -> None:
         raise UserError(
             f"{workdir} is not empty and not the folder of a run; choose another --workdir."
         )
+    else:
+        check_outside(workdir)
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
 from ..run.pretrained import load_pretrained
 from ..run.summary import Summary
+from ..run.workdir import check_outside
 from ..session import Session, check_parts
 from .program import SeedsProgram, make_seeds_program, split_metrics, split_states
 
@@ -266,6 +267,7 @@ def _check(config: ConfigDict, workdir: Path) -> None:
         )
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a run; choose another --workdir.")
+    check_outside(workdir)
     # A user may add reports to the folder.
     there = list(workdir.iterdir()) if workdir.is_dir() else []
     if there and not any(path.is_dir() and path.name.startswith("seed_") for path in there):

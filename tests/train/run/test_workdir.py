@@ -18,6 +18,7 @@ from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
 from train.run.workdir import claim, open_lock
+from train.seeds.loop import train_seeds
 
 
 def claim_and_release(
@@ -112,6 +113,27 @@ def test_a_folder_with_the_config_of_another_program_is_refused(tmp_path):
     message = get_refusal(tmp_path)
     assert message == f"{file} is not the config of a run; choose another --workdir."
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("inside", ["new", "a/b", "last/new", "tensorboard", "../link/new"])
+def test_a_run_inside_the_folder_of_another_run_is_refused(run, inside):
+    (run.parent / "link").symlink_to(run)
+    message = get_refusal(run / inside)
+    assert f"would be inside the folder of another run, {run}; choose" in message
+
+
+def test_seeds_inside_the_folder_of_a_run_are_refused(run):
+    def train_two(workdir: Path, _: dict) -> None:
+        train_seeds(get_config(), [0, 1], workdir)
+
+    assert "would be inside the folder of another run" in get_refusal(run / "seeds", train_two)
+
+
+def test_a_run_next_to_another_one_or_inside_another_project_is_accepted(run):
+    claim_and_release(run.parent / "next", get_config().to_dict())
+    (run.parent / "config.json").write_text('{"architectures": ["ResNet"]}')
+    claim_and_release(run.parent / "a" / "b", get_config().to_dict())
+    claim_and_release(run, get_config().to_dict())
 
 
 @pytest.mark.parametrize("below", [".", "run", "a/b"])
