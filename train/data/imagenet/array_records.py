@@ -29,8 +29,8 @@ LABEL = struct.Struct("<I")
 OPTIONS = "group_size:1,uncompressed"
 REPEAT = "Repeat `python -m pit_jax prepare` as before"
 AGAIN = (
-    "Delete this file and repeat `python -m pit_jax prepare` as before, with --verify: only this "
-    "file is written again, and the damaged image of the source is named."
+    "Delete this file and repeat `python -m pit_jax prepare imagenet` as before, with --verify: "
+    "only this file is written again, and the damaged image of the source is named."
 )
 FETCH = "Fetch it, or its archive, again; or remove it. Then repeat the command to resume."
 
@@ -83,7 +83,7 @@ def convert(
         # The lock is in the folder, which exists or can be made; not every user may write above it.
         with hold_lock(out / MANIFEST, f"prepares {out}") as locked:
             manifest = _claim(plan, out, size)
-            if locked:  # Nobody else is writing these, so they are of killed processes.
+            if locked:  # No other process writes these parts, so killed processes left them.
                 for name in (MANIFEST, *manifest["files"]):
                     remove_parts(out / name)
             _convert_missing(plan, out, manifest, workers, size, decoded)
@@ -217,7 +217,7 @@ def _check_out(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         "classes": list(plan.classes),
         "files": [shard.file for shard in plan.shards],
     }
-    # Listed before the look for a manifest: another process may write it and shards meanwhile.
+    # Listed before the manifest is read: another process may write it and shards meanwhile.
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     if (out / MANIFEST).exists():
         manifest = load_manifest(out / MANIFEST)
@@ -230,7 +230,8 @@ def _check_out(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         return manifest
     if not (there := _find_parent(out)).is_dir():
         raise UserError(f"{there} is a file. Choose a folder for --out.")
-    if any(not name.startswith(f".{MANIFEST}.") for name in names):
+    # The lock, and the first manifest of a process that writes it now or was killed then.
+    if set(names) - {f".{MANIFEST}.lock", f"{MANIFEST}.part"}:
         raise UserError(f"{out} is not empty and has no {MANIFEST}; choose another --out.")
     return about | {"complete": False, "shards": {}}
 

@@ -15,17 +15,13 @@ from ...errors import UserError
 from ...files import hash_content
 from ..dataset import DataNotFound, Dataset, DiskSplit
 from ..storage.workers import count_cores
-from .array_records import ImageRecords, read_manifest, verify
+from .array_records import AGAIN, ImageRecords, read_manifest, verify
 from .decode import RESAMPLING, center_crop, decode, random_crop
 from .manifest import MANIFEST
 
 # The values of torchvision and of most published networks.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = "python -m pit_jax prepare imagenet --source DIR --out {out}"
-AGAIN = (
-    "Delete this file and repeat `python -m pit_jax prepare imagenet` as before, with --verify: "
-    "only this file is written again, and the damaged image of the source is named."
-)
 
 
 def imagenet(

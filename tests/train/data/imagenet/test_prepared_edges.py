@@ -144,6 +144,15 @@ def test_the_same_folder_as_source_and_out_is_refused(tmp_path, capsys, link):
     assert "are the same folder" in run_refused_prepare(capsys, source, out)
 
 
+def test_a_folder_whose_first_manifest_was_not_finished_is_prepared(tmp_path):
+    source, out = write_folders(tmp_path / "source"), tmp_path / "out"
+    out.mkdir()
+    for name in (".manifest.json.lock", "manifest.json.part"):
+        (out / name).write_text("")
+    assert run_prepare(source, out) == 0
+    assert load_manifest(out / "manifest.json")["complete"]
+
+
 PROGRAM = """
 import sys
 from train.data import prepare
