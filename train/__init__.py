@@ -6,6 +6,6 @@ for several processes. Other programs: analyze, check, evaluate, export, report,
 data.prepare.
 """
 
-import pit_jax  # Its first lines answer signals, if Python was started with one of these programs.
+import pit_jax  # Answers signals from here on, if Python was started with one of these programs.
 
 __all__ = ["pit_jax"]

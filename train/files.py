@@ -33,7 +33,7 @@ def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) 
             os.fsync(opened.fileno())
         replace_file(part, file)
     except OSError:
-        if shared:  # No later write has this name.
+        if shared:  # The name is unique, so no later write would replace the file.
             part.unlink(missing_ok=True)
         raise
 
@@ -45,7 +45,7 @@ def read_file(file: Path) -> bytes | None:
     cannot be read.
     """
     try:
-        # Of a link, the mode of its target.
+        # For a link, its target is checked.
         if not is_regular(file):
             raise UserError(f"{file} is not a file; move it away.")
         return file.read_bytes()

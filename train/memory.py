@@ -22,7 +22,7 @@ except ImportError:  # Windows.
     resource = None  # type: ignore[assignment]
 
 CGROUPS = Path("/sys/fs/cgroup")
-# Limits of control groups, with and without swap: of version 2, and of version 1.
+# Files with the limits of control groups, without and with swap, in versions 2 and 1.
 V2, V2_SWAP = "memory.max", "memory.swap.max"
 V1, V1_SWAP = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 GIB = 2**30
@@ -73,7 +73,7 @@ def check_compiled(compiled: jax.stages.Compiled, mesh: Mesh) -> None:
 
 
 def check_fits(needed: int, devices: Sequence[jax.Device], what: str, advice: str) -> None:
-    """Raise UserError if `needed` bytes on each of `devices` are more than there can be."""
+    """Raise UserError if `needed` bytes on each of `devices` are more than the memory limit."""
     own = [device for device in devices if device.process_index == jax.process_index()]
     # Virtual devices of a CPU have one memory.
     on_host = sum(device.platform == "cpu" for device in own)

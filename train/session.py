@@ -153,7 +153,7 @@ class Session:
                 journal = open_journal(self.config, self.workdir, end)
                 self._journal = self._training.enter_context(closing(journal))
                 note_start(self.workdir, self._begun)
-                # From now on they do not change.
+                # These files do not change from now on.
                 self._files = read_files(self.workdir)
         if not self._begun:
             # Saved before the first step, so that a run whose first step is not finite has a
@@ -341,8 +341,9 @@ class Session:
         return self.program.diagnose(state)
 
     def explain_cause(self, where: str | None) -> str:
-        """Return what of the latest bad step is not finite first, and what may help."""
-        return f"In the last one, {where} is not finite first. {self._advise(str(where))}"
+        """Return the first cause in the latest bad step that is not finite, and what may help."""
+        advice = self._advise(str(where))
+        return f"In the last one, the first that is not finite is {where}. {advice}"
 
     def _advise(self, where: str) -> str:
         return advise(where, self.config.model.get("dtype"))

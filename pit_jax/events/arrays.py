@@ -35,7 +35,7 @@ def read_npz(source: Source) -> np.ndarray:
             limit = max(_USUAL_GROWTH * size, min(max(_ALWAYS_FITS, _MOST_GROWTH * size), _LARGEST))
             if unpacked > limit:
                 raise FileError(
-                    f"{path} has {size:,} bytes that grow to {unpacked:,}, more than the "
+                    f"{path} has {size:,} bytes that expand to {unpacked:,}, more than the "
                     f"{limit:,} that events of a recording may take. Is it damaged?"
                 )
             columns = {}

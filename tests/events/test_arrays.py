@@ -74,7 +74,7 @@ def test_archives_that_grow_without_bound_are_refused(tmp_path):
     bomb = np.zeros(2**22, np.int64)
     members = {f"{name}.npy": encode_npy(bomb) for name in "txyp"}
     content = zip_members(members, zipfile.ZIP_DEFLATED)
-    refuse(tmp_path / "bomb.npz", content, "bytes that grow to 134,218,.*Is it damaged")
+    refuse(tmp_path / "bomb.npz", content, "bytes that expand to 134,218,.*Is it damaged")
 
 
 def test_objects_are_refused_without_being_called(tmp_path):

@@ -230,7 +230,7 @@ def test_samples_that_do_not_fill_a_batch_are_reported_at_the_start(capsys):
     config.batch_size = 32
     print_skipped(config, dataset, 1)
     line = capsys.readouterr().err
-    assert line.startswith("note: each epoch trains on 32 of 60 samples and skips 28, others each")
+    assert line.startswith("note: each epoch trains on 32 of 60 samples and skips 28, different")
     assert line.endswith("with config.batch_size=30 none are skipped.\n") and line.count("\n") == 1
     config.batch_size = 30
     print_skipped(config, dataset, 1)

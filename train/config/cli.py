@@ -37,7 +37,7 @@ class RunFolderAction(argparse.Action):
         given = getattr(namespace, self.dest, None)
         if not values:  # argparse calls this for an absent positional argument too.
             return
-        if isinstance(values, list):  # A run that is given twice, perhaps through a link, is one.
+        if isinstance(values, list):  # A run given twice, perhaps through a link, counts once.
             found: dict[Path, Path] = {}
             for place in values:
                 found.setdefault(place.resolve(), place)

@@ -67,7 +67,7 @@ def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[s
                 _set_value(config, flag)
         dtype = config.model.get("dtype") if isinstance(config.get("model"), ConfigDict) else None
         if isinstance(dtype, str):
-            # Here, so that a run records the same name for all spellings.
+            # Replaced here, so that a run records the same name for all spellings.
             config.model.dtype = normalize_name(dtype)
         check_sections(config)
     config.lock()

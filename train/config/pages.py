@@ -58,7 +58,7 @@ def load_page(given: str) -> Page:
     with import_shipped(file.parent):
         try:
             page = _execute(file)
-        except (Exception, SystemExit) as error:  # A page can raise anything.
+        except (Exception, SystemExit) as error:  # The code of a page can raise anything.
             raise UserError(f"{path}: {shorten(error)}") from error
         get_config = getattr(page, "get_config", None)
         if not callable(get_config):

@@ -14,7 +14,7 @@ KEYS = ("data.data_dir", "data.cache_dir", "pretrained")
 
 
 def expand_places(config: ConfigDict) -> None:
-    """Expand `~` in the keys of a config that are paths; raise UserError for what is no path."""
+    """Expand `~` in the keys of a config that are paths; raise UserError for an invalid path."""
     for key in KEYS:
         section, _, last = key.rpartition(".")
         inside = config.get(section) if section else config
@@ -25,7 +25,7 @@ def expand_places(config: ConfigDict) -> None:
 
 
 def read_place(key: str, value: str | os.PathLike[str] | Any) -> Path:
-    """Return the path in `config.KEY`; raise UserError for what is no path."""
+    """Return the path in `config.KEY`; raise UserError for an invalid path."""
     try:
         return read_path(value)
     except ValueError as error:

@@ -43,7 +43,7 @@ def check_sections(config: ConfigDict) -> None:
         ]
         options = find_options(what, section)
         check_keys(what, options, keys)
-        if is_own(section.get("name")):  # A user's annotations may be loose.
+        if is_own(section.get("name")):  # The annotations of a user's function may be inexact.
             continue
         for key in keys:
             value = section[key]

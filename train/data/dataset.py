@@ -14,7 +14,7 @@ from .feeding.order import Order, Seed
 from .feeding.read_ahead import Read, read_ahead
 
 Batch = dict[str, np.ndarray]  # `image` and `label`.
-# `describe_data` hashes smaller arrays in full, in about 0.1 s, and so many samples of larger ones.
+# `describe_data` hashes all samples of smaller arrays, in about 0.1 s, and some of larger ones.
 HASHED_BYTES, HASHED_SAMPLES = 200_000_000, 256
 
 
@@ -223,7 +223,7 @@ def _hash_split(split: Split, num_classes: int) -> str:
 
 
 def check_memory(needed: int, what: str) -> None:
-    """Raise UserError if `what`, the arrays of a data set, need more bytes than there can be."""
+    """Raise UserError if `what`, the arrays of a data set, need more memory than the limit."""
     for limit in find_host_limits():
         if needed > limit.bytes:
             raise UserError(

@@ -180,8 +180,8 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     height, width, channels = images.shape[-3:]
-    # As the networks do: an image of so few rows, with a channel for each column, is not one. Nor
-    # is one of a few rows of many channels, except features as floats.
+    # The networks check the same: no image has so few rows and a channel for each column, or so few
+    # rows with many columns and channels. Arrays of floats may be features of that shape.
     rows_as_channels = (1, 3) if images.dtype == np.uint8 else (3,)
     is_first = images.ndim == 4 and height in rows_as_channels and min(width, channels) > 4
     if is_first or height <= 4 < width and width == channels:
@@ -219,7 +219,7 @@ def _advise_type(images: np.ndarray) -> str:
 def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # Values above the range become infinite, refused below.
         images = images.astype(np.float32, copy=False)
-    # NaN is the smallest and the largest value of what it is in.
+    # If an array has a NaN, its smallest and its largest value are NaN.
     with np.errstate(invalid="ignore"):
         if math.isfinite(images.min()) and math.isfinite(images.max()):
             return images

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--source and --out are the same folder, {out}. Choose another --out.")
     if len(out.resolve().parts) > len(source.resolve().parts) + 1 and (
         out.resolve().is_relative_to(source.resolve())
-    ):  # In train/ it would be a class.
+    ):  # A folder in train/ would be read as a class.
         raise UserError(f"{out} is inside a folder of --source. Choose another --out.")
     workers = args.workers or count_cores()
     print_text(f"looking in {source}", sys.stderr)

@@ -65,7 +65,7 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     figure.savefig(drawn, format="png", dpi=150)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # First: with it --overwrite knows whose picture the other file is.
+        # Written first: it shows --overwrite which program made the picture.
         write_atomically(out, json.dumps(result, indent=1))
         write_atomically(out.with_suffix(".png"), drawn.getvalue())
     except OSError as error:

@@ -13,7 +13,7 @@ from ..errors import UserError
 
 # A note lists all folders up to MOST_LISTED, or the FIRST and the LAST.
 MOST_LISTED, FIRST, LAST = 12, 6, 3
-# Between words, also what Windows, macOS and archives write in place of a slash.
+# Characters between words, including those that Windows, macOS and archives write for a slash.
 SEPARATORS = r"[\s_\-/\\:;|.,&'()]+"
 
 
@@ -85,7 +85,7 @@ def find_labels(place: Path, names: Sequence[str], dataset: Dataset) -> tuple[di
 
 
 def _match(place: Path, names: Sequence[str], dataset: Dataset) -> dict[str, int]:
-    """Return the labels of the names that are names of classes; raise UserError for doubts.
+    """Return the labels of names of classes; raise UserError if a name fits several classes.
 
     A name is compared as it is, and only if no class has it, without case, punctuation and leading
     zeros.
@@ -94,7 +94,7 @@ def _match(place: Path, names: Sequence[str], dataset: Dataset) -> dict[str, int
     for read in (_compose, _normalize):
         known: dict[str, list[int]] = {}
         for label, name in enumerate(dataset.classes):
-            if read(name):  # Nothing is left of a name without letters and numbers.
+            if read(name):  # A name without letters and numbers is empty when it is normalized.
                 known.setdefault(read(name), []).append(label)
         for name in names:
             if name in labels or not (found := known.get(read(name))):

@@ -52,7 +52,7 @@ class Complaint(NamedTuple):
 SMALLER, LARGER = "a smaller scale or threshold", "a larger scale or threshold"
 RATE, START = "a lower learning rate", "another initialization"
 # For a layer that gets the advice of both: some of its channels need one, and some the other.
-UNEVEN = "a norm before it that makes its channels alike"
+UNEVEN = "a norm before it that equalizes its channels"
 # Measured: runs of configs/digits.py with ten neurons stay far inside these limits from their first
 # epoch on. They have no scale at the floor, no silent or saturated channel, distances of at least
 # 32 %, rates of 4 to 70 %, at most 35 % flips and 17 % oscillating. PLIF, which is silent at first,
@@ -180,9 +180,10 @@ class Health:
             self._note(f"epoch {epoch}, {found[layer].text}")
         steps = epoch * self._program.steps_per_epoch
         if len(new) > MOST_WARNINGS:
+            rest = len(new) - MOST_WARNINGS
             self._note(
-                f"epoch {epoch}, so it is in {len(new) - MOST_WARNINGS} more layers; {RECORDS} has "
-                "the measures of all"
+                f"epoch {epoch}, {rest} more layers have measures out of range; {RECORDS} has the "
+                "measures of all layers"
             )
         if new and has_norms and steps < SETTLED_STEPS:
             self._note(

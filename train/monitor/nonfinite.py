@@ -110,7 +110,7 @@ def check_start(
 def check_weights(
     state: TrainState, step: int, label: str, describe_saved: Callable[[], str]
 ) -> None:
-    """Raise UserError for weights that are not finite after `step`, which no checkpoint may have.
+    """Raise UserError for weights that are not finite after `step`: no checkpoint may have them.
 
     An update can overflow after a finite loss and gradient, and neurons that do not spike can hide
     it from the next loss. The message begins with `label`.
@@ -157,7 +157,7 @@ def advise(where: str, dtype: str | None = None) -> str:
     )
 
 
-# For causes that no learning rate would change.
+# Advice for causes that another learning rate would not remove.
 _ADVICE = {
     IMAGES: (
         "Look for NaN and infinity in the data, and at what config.augment does; no setting of the "
@@ -173,7 +173,7 @@ _ADVICE = {
 def report_step(
     program: Program, workdir: Path, state: TrainState, step: int, *, write: bool = True
 ) -> tuple[str, str]:
-    """Return what of a step is not finite first, and a text with step, epoch and samples.
+    """Return the first cause that is not finite, and a text with step, epoch and samples.
 
     `write` all details to nonfinite.json.
     """

@@ -14,7 +14,7 @@ from pit_jax.layers import remat
 from .state import TrainState
 from .step import Batch, Loss, Prepare, promote_to_float32, split_step_key
 
-# Takes the state before a step and its batch; returns in words what is not finite first.
+# Takes the state before a step and its batch; returns in words the first cause that is not finite.
 Diagnose = Callable[[TrainState, Batch], str]
 # How descriptions of these causes begin.
 IMAGES, WEIGHTS = "the images of the step", "the weights of"
@@ -58,7 +58,7 @@ def _diagnose(
     *,
     inside: bool,
 ) -> str:
-    """Return in words what is not finite first.
+    """Return in words the first cause that is not finite.
 
     The outputs of all layers `inside` the network are examined, or only its logits.
     """

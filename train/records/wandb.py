@@ -38,7 +38,7 @@ class WeightsAndBiases:
                 id=_read_or_make_id(workdir),
                 # Creates the W&B run at the first start and continues it later.
                 resume="allow",
-                name=workdir.resolve().name,  # "." has none.
+                name=workdir.resolve().name,  # Resolved, because "." has no name.
                 dir=str(workdir),
                 config=config.to_dict(),
                 # Some keys may differ when a run resumes (run/workdir.py), which W&B would refuse.

@@ -37,7 +37,7 @@ class CheckedCache(CacheInterface):
     def put(self, key: str, value: bytes) -> None:
         """Store the program `key`, unless the disk is full."""
         content = hashlib.sha256(value).digest() + value
-        with suppress(OSError):  # A run does not need the program again before its next start.
+        with suppress(OSError):  # Only the next start needs the stored program.
             self._path.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path / f"{key}{SUFFIX}", content, shared=True)
 
@@ -64,7 +64,7 @@ def use_compile_cache(folder: Path, least_seconds: float = LEAST_SECONDS) -> Ite
 def _read_entry(file: Path) -> bytes | None:
     try:
         content = read_file(file) or b""
-    except UserError:  # No file, or one that cannot be read.
+    except UserError:  # The file is missing or cannot be read.
         return None
     digest, value = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     return value if digest == hashlib.sha256(value).digest() else None

@@ -81,11 +81,11 @@ def _find_difference(file: Path, copy: bytes, step: int) -> str | None:
         if content == copy:
             return None
         if (parse := GROWING.get(file.name)) is None:
-            return "is not of this step"
+            return "was saved at another step"
         known, found = parse(copy), parse(content)
         if file.name == METRICS:  # Later lines are dropped: these steps are trained again.
             found = [record for record in found if record["step"] <= step]
-            return None if found == known else "has not the lines of the checkpoint"
+            return None if found == known else "differs from the lines in the checkpoint"
         return None if found[: len(known)] == known else "is older than the checkpoint"
     except (RecursionError, UserError, ValueError):
         return "is damaged"

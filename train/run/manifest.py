@@ -64,7 +64,7 @@ def find_damage(folder: Path, only: str = "") -> str | None:
                 return f"{name} has changed since it was written"
     except UserError as error:
         return str(error)
-    # No JSON, or another structure.
+    # The file is not JSON, or has another structure.
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return f"{NAME} is damaged"
     except OSError as error:

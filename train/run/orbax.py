@@ -36,7 +36,7 @@ def open_plain_path(folder: Path) -> Iterator[Path]:
             yield DESCRIPTORS / str(opened)
         finally:
             os.close(opened)
-    else:  # No Linux. A killed process leaves the link.
+    else:  # Not on Linux. A killed process leaves the link.
         with tempfile.TemporaryDirectory(prefix="pit_jax-") as place:
             link = Path(place, "run")
             link.symlink_to(folder, target_is_directory=True)
@@ -75,7 +75,7 @@ def _complete(folder: Path, complete: Callable[[Path], None]) -> None:
 
 def remove_incomplete(folder: Path) -> None:
     """Remove the checkpoints that a killed run has left incomplete."""
-    # Not by Orbax, which would do so in the background, even after its manager is closed.
+    # Orbax would remove them in the background, even after its manager is closed.
     for path in folder.glob(INCOMPLETE):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -90,7 +90,7 @@ def empty_damaged_metadata(checkpoint: Path) -> None:
         content = read_file(file)
         if content is not None:
             step_metadata_serialization.deserialize(json.loads(content))
-    except Exception:  # Not a file, not JSON, or with values of other types.
+    except Exception:  # The file is a folder, is not JSON, or has values of other types.
         if checkpoint.is_dir() and not file.is_dir():
             write_atomically(file, "{}")
 

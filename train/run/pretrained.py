@@ -105,7 +105,7 @@ def _load_variables(name: str) -> Mapping[str, Any]:
         if folder.is_file():
             raise UserError(f"{name} is a file. Import it first: {HOW}")
         if (folder / "config.json").is_file():
-            # A run that still trains has others later.
+            # A run that still trains has other checkpoints later.
             found = restore.identify_checkpoint(folder)
             if hosts.is_first():
                 print_text(f"starting from {found.folder}, sha256 {found.digest[:12]}", sys.stderr)

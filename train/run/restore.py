@@ -188,7 +188,7 @@ def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
 def _check_config(checkpoint: Checkpoint) -> None:
     """Raise UserError if a checkpoint was saved with another config than that of its folder."""
     copy = read_progress(checkpoint.folder).files.get("config.json")
-    if copy is None:  # An older version saved it.
+    if copy is None:  # An older version saved this checkpoint.
         return
     now = read_config(checkpoint.workdir)
     rename_keys(was := json.loads(copy))

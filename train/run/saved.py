@@ -98,7 +98,7 @@ def read_copy(workdir: Path, name: str) -> tuple[str, str]:
         try:
             if not manifest.find_damage(folder, only=PROGRESS):
                 return str(saved), read_progress(folder).files.get(name, "")
-        except UserError:  # A run that trains has just deleted it.
+        except UserError:  # A run that trains has just deleted this checkpoint.
             continue
     return "", ""
 

@@ -119,7 +119,7 @@ def test_conversions_of_images_and_skipped_files_are_reported(tmp_path, capsys, 
     for split in ("train", "test"):
         assert (
             f"note: {tmp_path / split}: transparent parts drawn on white: 20 of 40 images; "
-            "skipped as no images that Pillow reads: 1 (.txt 1).\n"
+            "skipped, because Pillow cannot read them: 1 (.txt 1).\n"
         ) in errors
     assert "note: each epoch trains on 32 of 40 samples and skips 8" in printed
 

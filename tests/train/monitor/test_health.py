@@ -369,7 +369,8 @@ def test_an_epoch_has_at_most_three_warnings_the_worst_first():
         "epoch 9, PIT_1",
     ]
     assert notes[3:] == [
-        "epoch 9, so it is in 3 more layers; metrics.jsonl has the measures of all"
+        "epoch 9, 3 more layers have measures out of range; metrics.jsonl has the measures of all "
+        "layers"
     ]
     health._warn(find_complaints(layers), 10, has_norms=False)
     assert len(notes) == 4

@@ -133,7 +133,7 @@ def test_an_epoch_with_only_skipped_steps_ends_the_run(program, tmp_path):
     lost = jax.device_put(lost, state.step.sharding)
     with pytest.raises(UserError, match="every step of epoch 1 was skipped: none has") as error:
         train(make_config(skip=5), tmp_path, program=program._replace(first_state=lambda: lost))
-    assert "In the last one, the output of " in str(error.value)
+    assert "In the last one, the first that is not finite is the output of " in str(error.value)
     assert "Its images and the weights before it are finite. A lower" in str(error.value)
 
 

@@ -139,10 +139,10 @@ def test_something_else_where_a_run_would_write_is_refused_before_it_writes(
 @pytest.mark.parametrize(
     "name, change, why",
     [
-        ("metrics.jsonl", lambda lines: [], "has not the lines of the checkpoint"),
-        ("metrics.jsonl", lambda lines: lines[:-1], "has not the lines"),
-        ("metrics.jsonl", lambda lines: lines + lines, "has not the lines"),
-        ("metrics.jsonl", lambda lines: [lines[0].replace("1", "2")], "has not the lines"),
+        ("metrics.jsonl", lambda lines: [], "differs from the lines in the checkpoint"),
+        ("metrics.jsonl", lambda lines: lines[:-1], "differs from the lines"),
+        ("metrics.jsonl", lambda lines: lines + lines, "differs from the lines"),
+        ("metrics.jsonl", lambda lines: [lines[0].replace("1", "2")], "differs from the lines"),
         ("metrics.jsonl", lambda lines: ["{"], "is damaged"),
         ("environment.json", lambda lines: ["[]"], "is older than the checkpoint"),
     ],

@@ -31,8 +31,8 @@ HOW = (
     "tonic.datasets.CIFAR10DVS(save_to=DIR)"
 )
 TONIC = "CIFAR10DVS.zip"  # tonic's copy, an archive of archives: one for each class.
-# The folders in which people have it, and the names of one archive of all classes: tonic's,
-# and the name that "Download all" of figshare gives.
+# Common names of its folder, and of one archive with all classes: tonic's name, and the one that
+# "Download all" of figshare gives.
 HOMES = ("CIFAR10DVS", "cifar10_dvs", "CIFAR10-DVS", "DVS-CIFAR10")
 BUNDLES = (*HOMES, "4724671")
 MD5 = {

@@ -23,7 +23,7 @@ from .tonic import read_array
 NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
-# The folders in which people have it: tonic's, and the usual ones of SpikingJelly.
+# Common names of its folder: tonic's, and the usual ones of SpikingJelly.
 TONIC, HOMES = "DVSGesture", ("DVSGesture", "DVS128Gesture", "DVS128_Gesture", "dvs_gesture")
 ENDINGS = {".aedat", ".csv", ".txt", ".npy"}
 SPLITS = read_manifest("dvs_gesture")  # The users and the number of gestures of each split.
@@ -136,7 +136,7 @@ def _raise_not_found(root: Path) -> _Found:
 def _find_folder(root: Path, cache: Path, name: str, archives: Iterable[str]) -> Path | None:
     """Return the folder `name` near `root`, or extract an archive to `cache`; None without both."""
     places = list(list_places(root, *HOMES, FOLDER))
-    # Folders before archives, which need the same space again.
+    # Folders come before archives, because an extraction needs the same space again.
     for place in places:
         inside = find_entry(place, name)
         for folder in (place, inside and find_entry(inside, name), inside):
@@ -170,7 +170,7 @@ def _find_folder(root: Path, cache: Path, name: str, archives: Iterable[str]) ->
 
 def _has_data(folder: Path, name: str) -> bool:
     """Return whether a folder has IBM's recordings, or is the folder `name` of tonic's gestures."""
-    # Without case, the folder that tonic makes has IBM's name.
+    # Where upper and lower case are equal, the folder that tonic makes has IBM's name.
     if name == FOLDER:
         return any(folder.glob("*_labels.csv")) or any(folder.glob("trials_to_t*.txt"))
     return simplify(folder.name) == simplify(name)
@@ -264,7 +264,7 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
 
 
 def _check_once(file: Path, names: list[str]) -> None:
-    """Raise UserError if a list has something twice, which would count twice in training."""
+    """Raise UserError if a list has an entry twice, because it would count twice in training."""
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{file} names {name[:200]} {count} times; {AGAIN}")

@@ -22,7 +22,7 @@ MD5 = {
     "Train.zip": "20959b8e626244a1b502305a9e6e2031",
     "Test.zip": "69ca8762b2fe404d9b9bad1103e97832",
 }
-HOMES = ("NMNIST", "n_mnist", "N-MNIST")  # The folders in which people have it.
+HOMES = ("NMNIST", "n_mnist", "N-MNIST")  # Common names of its folder.
 HOW = "Train.zip and Test.zip from https://www.garrickorchard.com/datasets/n-mnist"
 
 

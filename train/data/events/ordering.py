@@ -32,8 +32,8 @@ def order_events(events: np.ndarray, rule: str) -> tuple[np.ndarray, int]:
 
 def _find_longest_order(t: np.ndarray) -> np.ndarray:
     """Return the indices of the longest part of `t` that never decreases."""
-    ends: list[int] = []  # The least last time of a part of each length.
-    at: list[int] = []  # The index of that time.
+    ends: list[int] = []  # The smallest last time of a part of each length.
+    at: list[int] = []  # The index of this last time.
     before = np.full(len(t), -1)
     for i, time in enumerate(t.tolist()):
         length = bisect_right(ends, time)

@@ -30,7 +30,7 @@ from . import ordering
 from .notes import Notes, print_notes, save_notes
 
 Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
-# Of members of zips: events shrink to a third or a tenth of their size.
+# Limits for members of zips: compressed events have a third to a tenth of their size.
 _MOST_GROWTH, _ALWAYS_FITS = 100, 2**24
 # SpikingJelly's rules: each frame has n div T events, or an equal time, and the last frame also has
 # the remainder. Accuracies are comparable only with the same rule.
@@ -90,7 +90,7 @@ def check_size(count: int, frames: Frames) -> None:
     """Raise UserError if memory cannot hold the frames of `count` recordings."""
     (height, width), size = frames.sensor, frames.size
     stored = frames.num_frames * math.prod(size) * 2 * (4 if size != frames.sensor else 2)
-    counted = frames.num_frames * height * width * 2 * 8  # Of one recording, before they shrink.
+    counted = frames.num_frames * height * width * 2 * 8  # Before they are resized.
     check_memory(
         max(count * stored, counted),
         f"{count:,} recordings of {frames.num_frames:,} frames of {size[0]} x {size[1]} pixels",
@@ -227,11 +227,11 @@ def _check_memory(recording: Recording, size: int) -> None:
 
 
 def _check_growth(recording: Recording, member: zipfile.ZipInfo) -> None:
-    """Raise FileError for a member of a zip that grows as no recording does."""
+    """Raise FileError for a member of a zip that expands more than recordings do."""
     most = max(_ALWAYS_FITS, _MOST_GROWTH * member.compress_size)
     if member.file_size > most:
         raise FileError(
-            f"{recording} has {member.compress_size:,} bytes that grow to {member.file_size:,}, "
+            f"{recording} has {member.compress_size:,} bytes that expand to {member.file_size:,}, "
             f"more than the {most:,} that a recording may take. Is it damaged?"
         )
     _check_memory(recording, member.file_size)

@@ -107,20 +107,20 @@ class SequentialOrder:
 
 
 def describe_skipped(size: int, batch_size: int, repeats: int = 1, parts: int = 1) -> str:
-    """Return a line on the samples that no batch of an epoch has, "" if there are none.
+    """Return a line on the samples that fill no batch of an epoch, "" if there are none.
 
-    `size` is the number of training samples. With `repeats`, a sample is in each of its batches
-    several times, and an epoch is for `size / repeats` of them. The line proposes another batch
-    size if one near divides the samples, and is divided by `repeats` and into `parts` itself.
+    `size` is the number of training samples. With `repeats`, a batch has each of its samples
+    several times, and an epoch has `size / repeats` samples. The line proposes another batch size
+    if a similar one divides the samples and is itself divisible by `repeats` and `parts`.
     """
     used, total = size // batch_size * batch_size // repeats, size // repeats
     if used == total:
         return ""
     line = (
-        f"each epoch trains on {used:,} of {total:,} samples and skips {total - used:,}, others "
-        f"each time: they do not fill a batch of {batch_size:,}"
+        f"each epoch trains on {used:,} of {total:,} samples and skips {total - used:,}, different "
+        f"ones each time, which do not fill a batch of {batch_size:,}"
     )
-    # Of half the size or more: a much smaller batch is another training.
+    # At least half the size, because a much smaller batch would change the training.
     fitting = range(batch_size, batch_size // 2, -1)
     better = next((n for n in fitting if not (size % n or n % repeats or n % parts)), None)
     return f"{line}; with config.batch_size={better} none are skipped" if better else line

@@ -266,7 +266,7 @@ def _label_images(
 
 
 def _check_each_once(place: Path, found: list[str], of_image: Mapping[str, str]) -> None:
-    """Raise UserError unless `place` has each image that has a label once, and no other."""
+    """Raise UserError unless `place` has each labeled image exactly once, and no other image."""
     for name, count in Counter(found).items():
         if name not in of_image:
             raise UserError(f"{place} has the image {name}, which has no label. Remove it.")

@@ -20,7 +20,7 @@ from ..storage.tfds import find_newest_version, read_split
 from .cifar_files import parse_batch, parse_rows, read_files
 from .class_names import CIFAR10, CIFAR100
 
-# The name of every download of Kaggle's pages; its program writes the name of the data set.
+# The name of every download from Kaggle's website; Kaggle's program uses the name of the data set.
 KAGGLE = ("archive.zip", "{}.zip", "{}-python.zip")
 URL = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -50,7 +50,7 @@ class _CifarSource:
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    homes: tuple[str, ...]  # Folders in which people have it.
+    homes: tuple[str, ...]  # Common names of its folder.
 
 
 # Mean and std of both data sets are the constants of the PIT authors' code.

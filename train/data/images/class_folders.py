@@ -75,7 +75,7 @@ def order_names(place: object, names: Iterable[str]) -> list[str]:
 
 
 def read_numbers(names: Iterable[str]) -> dict[str, int] | None:
-    """Return the whole numbers that the names are, also with leading zeros; None if one is not."""
+    """Return the names as whole numbers, also with leading zeros; None if one is not a number."""
     found = {name: int(name) for name in names if re.fullmatch("[0-9]{1,18}", name)}
     return found if len(found) == len(list(names)) else None
 
@@ -83,7 +83,7 @@ def read_numbers(names: Iterable[str]) -> dict[str, int] | None:
 def sort_naturally(names: Iterable[str]) -> list[str]:
     """Return the names as file managers order them: numbers by value, letters without case.
 
-    Accents only distinguish letters that are otherwise equal, and a sign in front is of a number.
+    Accents only distinguish letters that are otherwise equal. A sign before a number belongs to it.
     """
     return sorted(names, key=lambda name: ([*map(_rank, _split(name))], name))
 
@@ -117,21 +117,21 @@ def list_images(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def count_loose_images(place: Path) -> int:
-    """Return the number of images in `place` itself, in no folder of a class."""
+    """Return the number of images directly in `place`, outside of all class folders."""
     return sum(is_picture(entry.name) and _leads_to(entry, "is_file") for entry in _scan(place))
 
 
 def describe_others(others: Mapping[str, int]) -> str:
-    """Return a phrase on the files that `list_images` counted as no images, with their endings."""
+    """Return a phrase on the files that are not images, counted by `list_images`, with endings."""
     ordered = sorted(others.items(), key=lambda pair: (-pair[1], pair))
     listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered[:MOST_ENDINGS])
     more = ", ..." if len(others) > MOST_ENDINGS else ""
-    return f"skipped as no images that Pillow reads: {sum(others.values()):,} ({listed}{more})"
+    return f"skipped, because Pillow cannot read them: {sum(others.values()):,} ({listed}{more})"
 
 
 def _walk(top: Path) -> Iterator[os.DirEntry[str]]:
     """Yield all files in `top` and in the folders below, without those of systems."""
-    # Each folder with those above it, by number: a path has no end in a loop of links.
+    # Each folder with the numbers of the folders above it, because a loop of links would never end.
     open_folders = [(top, frozenset(map(_identify, top.resolve().parents)))]
     while open_folders:
         folder, above = open_folders.pop()

@@ -125,7 +125,7 @@ def read_images(
     images = [_read_image(file, shape, changes) for file, _ in watched]
     notes = describe_changes(changes, len(files))
     if loose := count_loose_images(place):
-        notes.append(f"skipped as in no folder of a class: {loose:,} images")
+        notes.append(f"skipped, because they are in no class folder: {loose:,} images")
     if others:
         notes.append(describe_others(others))
     return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32)), notes

@@ -17,7 +17,7 @@ from ...errors import UserError
 
 UBYTE = 0x08
 LARGEST = 1 << 28  # Bytes of an array; the images of MNIST have 47 MB.
-MOST_EXPANSION = 1032  # Of deflate, in bytes for a byte: what a gzip file can have at most.
+MOST_EXPANSION = 1032  # Most bytes that deflate, and so a gzip file, can store in one byte.
 
 
 def read_idx(path: Path, *, ndim: int, content: bytes | None = None) -> np.ndarray:
@@ -45,7 +45,7 @@ def read_idx(path: Path, *, ndim: int, content: bytes | None = None) -> np.ndarr
 
 
 def _parse(path: Path, file: Any, ndim: int, most: int, there: int | None = None) -> np.ndarray:
-    """Return the array in a file, which has `there` bytes, or at most `most` if compressed."""
+    """Return the array in a file of `there` bytes, or of at most `most` bytes if compressed."""
     # In the order of the bytes: the size is computed from a header that is known to be one, and a
     # compressed or foreign file is named as such, not by an absurd size.
     start = 4 + 4 * ndim

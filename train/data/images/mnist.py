@@ -19,7 +19,7 @@ from .idx import read_idx
 class _MnistSource:
     """The folders to search under `data_dir`, and the address and hashes of the files.
 
-    People have the files in a folder of one of the names `homes` too, or in an archive of it.
+    The files may also be in a folder with one of the names `homes`, or in an archive of this name.
     """
 
     name: str
@@ -67,7 +67,7 @@ _FIRST_LABELS = {
     _MNIST.name: [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
     _FASHION.name: [9, 0, 0, 3, 0, 2, 7, 2, 5, 5],
 }
-KAGGLE = "archive.zip"  # The name of every download.
+KAGGLE = "archive.zip"  # The name of every download from Kaggle.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 

@@ -8,9 +8,9 @@ import pickle
 import pickletools
 from collections.abc import Callable
 
-MOST_CALLS = 10_000  # Of functions, and tuples and lists: a batch of CIFAR has a dozen.
+MOST_CALLS = 10_000  # Calls and containers; a batch of CIFAR has a dozen.
 LINE = -1  # The argument is a line of text.
-# The bytes of the arguments of the instructions that data need; None for those with a length.
+# The length in bytes of the argument of each instruction that data need.
 _FIXED = {
     **dict.fromkeys(["MARK", "STOP", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"], 0),
     **dict.fromkeys(["EMPTY_LIST", "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "DICT"], 0),
@@ -38,7 +38,7 @@ CALLS = {_CODES[name] for name in (*_NESTING, "REDUCE", "BUILD", "GLOBAL", "STAC
 STOP, PUT, LONG_BINPUT, GLOBAL, SHORT_BINSTRING = (
     _CODES[name] for name in ("STOP", "PUT", "LONG_BINPUT", "GLOBAL", "SHORT_BINSTRING")
 )
-# The bytes of an instruction whose argument needs no check; 0 for all others.
+# The length in bytes of an instruction whose argument needs no check; 0 for all others.
 PLAIN = [
     0 if size in (None, LINE) or code in CALLS or code in (STOP, LONG_BINPUT) else 1 + size
     for code, size in enumerate(FIXED)

@@ -16,8 +16,8 @@ from pit_jax.reading import quote_error, reading
 
 from ...errors import UserError
 
-BACKGROUND = (255, 255, 255)  # Behind transparent pixels.
-# Formats that are no images of pixels: drawings, films, and grids that Pillow only recognizes.
+BACKGROUND = (255, 255, 255)  # The color under transparent pixels.
+# Formats that are not raster images: vector drawings, films, and data that Pillow only recognizes.
 NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Known without importing the readers of all other formats, which takes 0.15 s.
 USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM")
@@ -57,7 +57,7 @@ MEANINGS = {
     INK: "converted to RGB without color profile",
     GRAYED: "converted from color to gray",
 }
-# Pillow's names of grays of 2 and 4 bits, and the distance of their shades in 8 bits.
+# Pillow's names of gray images with 2 and 4 bits, and the steps between their shades in 8 bits.
 GRAY_STEPS = {"L;2": 85, "L;4": 17}
 # Names of modes without colors.
 GRAYS = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
@@ -167,7 +167,7 @@ def _open_any(source: Path | bytes) -> Image.Image:
 
 
 def _guess_content(begin: bytes) -> str:
-    """Return what a file that begins so is instead of an image, as far as users often have it."""
+    """Return what a file with these first bytes is instead of an image, for common mistakes."""
     if not begin:
         return "it is empty"
     if begin.startswith(b"version https://git-lfs"):
@@ -197,7 +197,7 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
         changes[GRAYED] += 1
     if image.has_transparency_data and not as_stored:
         image = _draw_on_background(image, changes)
-    # A copy of `opened`, whose file is about to be closed; no copy of what is a copy already.
+    # Copies `opened`, because its file is about to be closed, unless it has already been copied.
     if image.mode != mode or image is opened and turn is None:
         image = image.convert(mode)
     if turn is None:
@@ -208,7 +208,7 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
 
 
 def _find_turn(opened: Image.Image, changes: Counter[str]) -> Image.Transpose | None:
-    """Return how the image becomes upright, None if it is; count it."""
+    """Return the operation that turns the image upright, None if it is upright; count it."""
     is_tiff = opened.format == "TIFF"
     if not is_tiff:  # Loading a TIFF turns it and removes its tag.
         opened.load()
@@ -227,9 +227,9 @@ def _find_turn(opened: Image.Image, changes: Counter[str]) -> Image.Transpose | 
 
 
 def _scale_transparent_color(opened: Image.Image) -> None:
-    """Give the transparent color of a PNG 8 bits like its pixels; call it before they are loaded.
+    """Convert the transparent color of a PNG to 8 bits; call it before the pixels are loaded.
 
-    Pillow keeps it with the bits of the file.
+    Pillow converts only the pixels.
     """
     hidden = opened.info.get("transparency")
     if opened.format != "PNG" or hidden is None or not opened.tile:  # type: ignore[attr-defined]
@@ -283,7 +283,7 @@ def _reduce_to_8_bits(opened: Image.Image, changes: Counter[str]) -> Image.Image
 
 @cache
 def _list_shades(white: int, inverted: bool) -> np.ndarray:
-    """Return the shade in 8 bits of each value of 16 bits, of which `white` is white."""
+    """Return the shade in 8 bits of each value of 16 bits; the value `white` becomes 255."""
     shades = ((255 * np.arange(1 << 16) + white // 2) // white).clip(0, 255).astype(np.uint8)
     return 255 - shades if inverted else shades
 

@@ -36,7 +36,7 @@ def synthetic(
     """
     axes = tuple(shape) if isinstance(shape, tuple | list) else ()
     sizes = (*axes, num_classes, num_train, num_test)
-    whole = all(type(n) is int for n in (*sizes, seed))  # True is no size.
+    whole = all(type(n) is int for n in (*sizes, seed))  # True is not a size.
     if len(axes) != 3 or not whole or min(sizes) < 1 or seed < 0:
         raise UserError(
             "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "

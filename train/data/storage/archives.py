@@ -27,9 +27,10 @@ DAMAGE = (
 )
 CHUNK = 1 << 20
 IN_MEMORY = 1 << 28  # Bytes of all files that are read into memory; CIFAR has 186 MB.
-# An archive expands to at most this: event data do by 2 to 10, images by 1, bombs by 1,000.
+# An archive may expand to EXPANSION times its size plus FREE bytes. Event data expand to 2 to 10
+# times their size, images hardly, bombs to 1,000 times.
 EXPANSION, FREE = 200, 1 << 30
-# The first bytes of what is not read here, and what to call it.
+# The first bytes of files that are not read here, and the names of their kinds.
 FOREIGN = {
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
@@ -85,7 +86,8 @@ def explain_damage(archive: Path) -> Iterator[None]:
     except (UserError, FileError):
         raise
     except (*DAMAGE, OSError) as error:
-        # Other numbers are of the disk. bz2's error has none; zipfile seeks to a negative place.
+        # Other numbers are errors of the disk. bz2's error has no number; zipfile may seek to a
+        # negative position.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DamagedArchive(archive, quote_error(error)) from error
@@ -141,7 +143,7 @@ def _iterate_tar(archive: Path) -> Iterator[Entry]:
 
 
 def _check_start(archive: Path, start: bytes, *, is_compressed: bool) -> None:
-    """Raise UserError for a file that is something else than a tar, which is not a damaged one."""
+    """Raise UserError for a file of another kind, which would be reported as a damaged tar."""
     if is_compressed and start.startswith((*OPENERS, b"PK\x03\x04")):
         raise UserError(f"{archive} has another archive in it. Extract it once, and take that one.")
     if not is_compressed and any(start) and start[257:262] != b"ustar":
@@ -172,7 +174,7 @@ class _Slice:
 def _refuse_link(archive: Path, name: PurePosixPath) -> Callable[[int], bytes]:
     def refuse(count: int) -> bytes:
         raise UserError(
-            f"{archive} has a link as {name}. Pack the files themselves (tar --dereference "
+            f"{archive} stores {name} as a link. Pack the files themselves (tar --dereference "
             "--hard-dereference), or extract it."
         )
 

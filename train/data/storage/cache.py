@@ -71,7 +71,7 @@ def _make_missing(
     is_alone: bool,
 ) -> None:
     """Add to `found` the shards that are missing, also in `folder`, whose key is `text`."""
-    for shard in shards:  # Another process may have made them since.
+    for shard in shards:  # Another process may have made the shards since.
         if found[shard.start] is None:
             found[shard.start] = _find(folder, shard)
     missing = [shard for shard in shards if found[shard.start] is None]
@@ -79,7 +79,7 @@ def _make_missing(
         return
     folder.mkdir(parents=True, exist_ok=True)
     if is_alone:
-        for part in folder.glob("*.part"):  # Of killed processes.
+        for part in folder.glob("*.part"):  # Killed processes left these parts.
             part.unlink()
     write_atomically(folder / "key.json", text + "\n", shared=True)
     print_text(f"making {folder.name.rpartition('-')[0]} once, in {folder}", sys.stderr)

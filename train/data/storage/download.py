@@ -36,7 +36,7 @@ REASONS = {
     403: "the server refuses it (403)",
     404: "the server has no such file (404)",
     410: "the server no longer has the file (410)",
-    429: "the server has had too many requests (429)",
+    429: "the server received too many requests (429)",
 }
 
 
@@ -74,11 +74,11 @@ def download(remote: Remote, target: Path) -> None:
             _publish(remote, part, target)
     except UserError:
         raise
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: redirects to no address.
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an invalid redirect.
         message = f"{remote.url} could not be fetched to {target} ({_explain(error)}). "
         advice = _advise(error, target, part)
         if isinstance(error, HTTPError):
-            error.close()  # It is the answer of the server, and has its connection.
+            error.close()  # The error is the answer of the server and holds the connection.
         raise UserError(message + advice) from error
 
 
@@ -109,7 +109,7 @@ def _explain(error: Exception) -> str:
 
 
 def _advise(error: Exception, target: Path, part: Path) -> str:
-    """Return what to do: only what may pass by itself is tried again."""
+    """Return what to do; a retry is suggested only for errors that may be temporary."""
     passing = not isinstance(error, HTTPError) or error.code == 429 or error.code >= 500
     if not passing or isinstance(error, NoFile):
         return f"Put the official file at {target} by hand."

@@ -27,16 +27,16 @@ ENDS = 1 << 16  # Bytes at both ends of an archive that enter its fingerprint.
 def extract_once(archive: Path, folder: Path, endings: Container[str]) -> None:
     """Extract the files with one of `endings` to `folder`, unless it has them from this archive.
 
-    A folder of the same name around the files is left away. Nothing appears in `folder` before the
-    checksum of the archive is compared; it is made by one process, and again if a file is missing
-    or has another size. Raises UserError for a damaged archive and for a disk that cannot be
-    written.
+    A folder of the same name around the files is removed from their paths. Nothing appears in
+    `folder` before the checksum of the archive is compared. One process makes the folder; it is
+    made again if a file is missing or has another size. Raises UserError for a damaged archive and
+    for a disk that cannot be written.
     """
 
     def make(part: Path) -> None:
         print_text(f"extracting {archive} once, to {folder}", sys.stderr)
         if folder.exists() and not (folder / MANIFEST).exists():
-            # Of an older version, or the user's: it cannot be checked, but it may be needed.
+            # Made by an older version or the user: it cannot be checked, but may be needed.
             aside = move_aside(
                 folder, (folder.with_name(f"{folder.name}.{n}.old") for n in count())
             )
@@ -108,7 +108,7 @@ class CheckedReader:
 
 
 def check_contents(read: Callable[[Any], np.ndarray], folder: Path) -> Callable[[Any], np.ndarray]:
-    """Return `read`, with a check of contents if `folder` was extracted by `extract_once`."""
+    """Return `read`, which also checks contents if `extract_once` extracted `folder`."""
     manifest = _read_manifest(folder)
     if not manifest:
         return read

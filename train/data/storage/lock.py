@@ -1,4 +1,4 @@
-"""What several processes share is made by one of them; the others wait and use it."""
+"""Let one process make files that several share, while the others wait."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def hold_lock(target: Path, doing: str) -> Iterator[bool]:
         yield descriptor is not None
     finally:
         if descriptor is not None:
-            # Removed while it is locked: whoever waits for it finds that its name is gone.
+            # Removed while it is locked, so a waiting process finds that the name is gone.
             file.unlink(missing_ok=True)
             os.close(descriptor)
 
@@ -57,7 +57,7 @@ def _lock(file: Path, doing: str) -> int | None:
         except OSError:  # Some network file systems have no locks.
             os.close(descriptor)
             return None
-        except BaseException:  # Ctrl-C while it waits.
+        except BaseException:  # Such as Ctrl-C while this process waits.
             os.close(descriptor)
             raise
         os.close(descriptor)

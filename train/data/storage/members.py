@@ -92,7 +92,8 @@ def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str
     once for this. A change in the middle that keeps size and time is not seen. Raises OSError for
     a file that cannot be read.
     """
-    # Local caches: the list of a zip is read once for all its members, and again in the next run.
+    # Caches of this call: the list of a zip is read once for all members, and again in the next
+    # run.
     of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
     return [of_members(file)[member] if member else of_file(file) for file, member in places]
 

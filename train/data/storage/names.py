@@ -1,4 +1,4 @@
-"""Names of files as people, programs and operating systems leave them: one place for all archives.
+"""Normalize names of files from other programs and operating systems, for folders and archives.
 
 Archives have `./` or backslashes in their names, Windows and Kaggle repack them, browsers number
 copies, and some file systems change the case or decompose accents.
@@ -40,7 +40,7 @@ def is_system_file(name: str | PurePath) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 17)  # Members of one archive, asked for when listed, sorted and read.
+@lru_cache(maxsize=1 << 17)  # A member is normalized when it is listed, sorted and read.
 def normalize_member(archive: Path, name: str) -> PurePosixPath:
     """Return the name of a member of `archive` as a relative path with composed accents.
 

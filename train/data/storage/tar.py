@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 BLOCK = tarfile.BLOCKSIZE
 MOST_HEADERS = 150_000  # N-MNIST has up to 140,000; a bomb of a few MB can have millions.
-LONGEST_NAME = 1 << 16  # Bytes of a record that only has a name and times; real ones have hundreds.
+LONGEST_NAME = 1 << 16  # Most bytes of a record of names and times; real ones have hundreds.
 # Records before a member, with its real name, its size and other data: POSIX 2001, and GNU.
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
 LINKS = (b"1", b"2")

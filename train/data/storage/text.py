@@ -29,7 +29,7 @@ def decode_text(content: bytes, place: object, advice: str) -> str:
     """Return the text that `content`, the bytes of the file `place`, encodes."""
     encoding = next((of for mark, of in _MARKS.items() if content.startswith(mark)), "utf-8")
     if encoding == "utf-8" and content[1:2] == b"\0":
-        encoding = "utf-16-le"  # Without a mark; no text of ours has a zero character.
+        encoding = "utf-16-le"  # UTF-16 without a byte order mark.
     try:
         if len(content) > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")

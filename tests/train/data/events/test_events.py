@@ -336,7 +336,7 @@ def test_recordings_that_grow_as_no_recording_does_are_refused(tmp_path, monkeyp
     bomb = {"Train/3/00000.bin": bytes(100_000)}
     for split in files:
         write(tmp_path, {f"{split}.zip": make_zip(files[split] | bomb)})
-    with pytest.raises(UserError, match=r"00000.bin\) has .* bytes that grow to 100,000"):
+    with pytest.raises(UserError, match=r"00000.bin\) has .* bytes that expand to 100,000"):
         load("n_mnist", tmp_path, num_frames=1)
     write(tmp_path / "flat", files["Train"] | files["Test"])
     with (tmp_path / "flat" / "Train" / "3" / "00000.bin").open("r+b") as file:

@@ -77,7 +77,7 @@ def test_other_files_are_counted_in_one_line_by_their_endings(pictures, capsys):
     data = load("folder", pictures, size=4)
     (note,) = data.notes
     assert note.endswith(
-        "train: skipped as no images that Pillow reads: 4 (.txt 2, .heic 1, without ending 1)"
+        "train: skipped, because Pillow cannot read them: 4 (.txt 2, .heic 1, without ending 1)"
     )
     assert f"note: {note}.\n" in capsys.readouterr().err
 
@@ -85,7 +85,7 @@ def test_other_files_are_counted_in_one_line_by_their_endings(pictures, capsys):
 def test_images_outside_of_the_folders_of_classes_are_counted(pictures):
     copy_image(pictures, pictures / "train" / "loose.png")
     (note,) = load("folder", pictures, size=4).notes
-    assert note.endswith("train: skipped as in no folder of a class: 1 images")
+    assert note.endswith("train: skipped, because they are in no class folder: 1 images")
 
 
 @pytest.mark.parametrize("ending", ["gif", "tif", "tiff", "jfif", "webp", "pgm", "tga", "JPEG"])
