@@ -23,6 +23,7 @@ from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
+from .run.environment import describe_common
 from .run.pretrained import load_pretrained
 from .run.saved import find_newest_step
 from .run.summary import Summary
@@ -49,6 +50,7 @@ def train(
     """
     started = time.monotonic()
     check_parts(config)
+    hosts.check_equal_values("libraries and options of JAX", describe_common())
     shared = select_shared_keys(config.to_dict())
     with hosts.agree(shared, find_newest_step(workdir)) as begun:
         program = program or load_program(config, devices, fresh=begun is None)

@@ -121,6 +121,27 @@ def check_equal(what: str, text: str) -> None:
         )
 
 
+def check_equal_values(what: str, values: Mapping[str, Any]) -> None:
+    """Raise UserError in all processes unless all have the same `values`, by name.
+
+    The error has the first name whose values differ.
+    """
+    if jax.process_count() == 1:
+        return
+    texts = {name: str(value) for name, value in values.items()}
+    # What is sent is cut, so long values are compared by their hashes.
+    sent = {name: text if len(text) <= 500 else hash_content(text) for name, text in texts.items()}
+    first, *others = map(json.loads, _gather_texts(json.dumps(sent)))
+    for process, other in enumerate(others, 1):
+        for name in sorted(first.keys() | other.keys()):
+            if first.get(name) != other.get(name):
+                raise UserError(
+                    f"all processes of a run must have the same {what}: {name} is "
+                    f"{first.get(name)!r} in the first process, {other.get(name)!r} in process "
+                    f"{process}. Start all with the same environment."
+                )
+
+
 @contextmanager
 def agree(config: Mapping[str, Any], step: int | None) -> Iterator[int | None]:
     """Run the block in all processes with the `step` of the first one, an int or None.

@@ -30,7 +30,7 @@ REFUSED = (
     *("jax_high_dynamic_range_gumbel", "jax_softmax_custom_jvp", "jax_allow_f16_reductions"),
     "jax_default_matmul_precision",
 )
-# Options that change the last bits of sums, as the version and the device do.
+# Options that may change the last bits of sums, as another version or device may.
 REPORTED = (
     *("jax_disable_jit", "jax_disable_most_optimizations", "jax_optimization_level"),
     *("jax_exec_time_optimization_effort", "jax_memory_fitting_effort"),
@@ -39,7 +39,7 @@ REPORTED = (
 )
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 MACHINE = ("jax", "jaxlib", "flax", "optax", "numpy", "device", "devices", "processes")
-# On a CPU, its instructions and the number of threads change the order of sums.
+# On a CPU, its instructions and the number of threads change the order of additions.
 OF_CPU = ("processor", "cores")
 
 
@@ -49,19 +49,29 @@ def describe_environment() -> dict[str, Any]:
         "commit": find_commit(),
         "arguments": shlex.join(sys.argv[1:]),
         "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.version.__version__,
-        "flax": flax.__version__,
-        "optax": optax.__version__,
-        "numpy": numpy.__version__,
+        **_list_versions(),
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": _find_processor(),
         "cores": _count_cores(),
-        **{name: _read_option(name) for name in (*REFUSED, *REPORTED) if hasattr(jax.config, name)},
+        **_read_options(),
         **{name: os.environ.get(name, "") for name in VARIABLES},
     }
+
+
+def describe_common() -> dict[str, Any]:
+    """Return the part of the environment that must be equal in all processes of a run.
+
+    Each of them computes its own copy of the weights: other numbers in one are never noticed.
+    """
+    flags = {name: os.environ.get(name, "").split() for name in VARIABLES}
+    # Where the compiler writes its dumps changes no numbers.
+    kept = {
+        name: " ".join(flag for flag in of if not flag.startswith("--xla_dump"))
+        for name, of in flags.items()
+    }
+    return {**_list_versions(), **_read_options(), **kept}
 
 
 def note_start(workdir: Path, step: int) -> None:
@@ -95,9 +105,20 @@ def compare_environments(
     return f"the last bits of results may differ from an undisturbed run: {', '.join(changes)}."
 
 
-def _read_option(name: str) -> Any:
-    value = getattr(jax.config, name)
-    return value.name.lower() if isinstance(value, Enum) else value
+def _list_versions() -> dict[str, str]:
+    """Return the versions of the libraries that compute."""
+    modules = {"jax": jax, "jaxlib": jaxlib.version, "flax": flax, "optax": optax, "numpy": numpy}
+    return {name: module.__version__ for name, module in modules.items()}
+
+
+def _read_options() -> dict[str, Any]:
+    """Return the options of JAX by their names there; older versions of JAX have fewer."""
+    names = (name for name in (*REFUSED, *REPORTED) if hasattr(jax.config, name))
+    values = {name: getattr(jax.config, name) for name in names}
+    return {
+        name: value.name.lower() if isinstance(value, Enum) else value
+        for name, value in values.items()
+    }
 
 
 def find_commit(file: Path = Path(__file__)) -> str:

@@ -1,8 +1,10 @@
 """Several processes, each with some of the devices, train as one run."""
 
 import json
+import re
 import signal
 import time
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from train.data.imagenet.array_records import convert
 from train.distributed import hosts
 from train.errors import UserError
 from train.loop import train
+from train.run.environment import describe_common
 
 # Twelve steps, each with a record.
 ARGUMENTS = ("--config", TINY, "--config.epochs=4", "--config.log_every=1")
@@ -305,6 +308,45 @@ def test_a_run_with_different_configs_ends_on_all_hosts_before_anything_is_writt
     for error in call_on_hosts(2, lambda index: train(configs[index], tmp_path / "run")):
         assert isinstance(error, UserError) and "in process 1." in str(error)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name, option",
+    [
+        ("jax_enable_x64", lambda: jax.enable_x64(True)),
+        ("jax_threefry_partitionable", lambda: jax.threefry_partitionable(False)),
+        ("jax_default_matmul_precision", lambda: jax.default_matmul_precision("float32")),
+        ("jax_numpy_dtype_promotion", lambda: jax.numpy_dtype_promotion("strict")),
+        ("jax_disable_jit", lambda: jax.disable_jit()),
+    ],
+)
+def test_an_option_of_jax_that_differs_on_one_host_is_refused_on_all_by_its_name(
+    tmp_path, name, option
+):
+    config = cli.parse(["main", *ARGUMENTS])[0]
+
+    def start(index: int) -> None:
+        with option() if index == 2 else nullcontext():
+            train(config, tmp_path / "run")
+
+    for error in call_on_hosts(3, start):
+        assert isinstance(error, UserError)
+        assert re.search(f"{name} is '.*' in the first process, '.*' in process 2", str(error))
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_and_versions_are_part_of_what_all_hosts_have_in_common(monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to=/tmp/a --xla_a=1 {'--xla_b=2 ' * 900}")
+    found = describe_common()
+    assert found["NVIDIA_TF32_OVERRIDE"] == "0" and "dump" not in found["XLA_FLAGS"]
+    assert {"jax", "jaxlib", "flax", "optax", "numpy"} <= found.keys()
+    for other in ({"jax": "0.4.1"}, {"XLA_FLAGS": f"{found['XLA_FLAGS']} --xla_c=3"}, {}):
+        values = [found, found | other]
+        errors = call_on_hosts(2, lambda i, of=values: hosts.check_equal_values("options", of[i]))
+        assert [f"{next(iter(other), 'no')} is '" in str(error) for error in errors] == [
+            bool(other)
+        ] * 2
 
 
 def test_data_missing_on_one_host_end_all_before_anything_is_written(tmp_path, monkeypatch):
