@@ -35,7 +35,8 @@ def explain_environment(error: BaseException) -> str | None:
     # Before memory: storage libraries call this RESOURCE_EXHAUSTED too.
     if os.strerror(errno.EMFILE) in str(error):
         return (
-            f"{os.strerror(errno.EMFILE)} for the limit of this process. Raise it: ulimit -n 4096."
+            f"{os.strerror(errno.EMFILE)}: this process has reached its limit. Raise the limit: "
+            "ulimit -n 4096."
         )
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return (

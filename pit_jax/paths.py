@@ -54,7 +54,9 @@ def _expand_home(name: str) -> str:
     expanded = os.path.expanduser(name)
     if expanded.startswith("~"):
         first = name.partition(os.sep)[0]
-        raise ValueError(f"must be a path, got {name!r}: nobody has the home {first!r}. Write ./~…")
+        raise ValueError(
+            f"must be a path, got {name!r}: no user has the home {first!r}. Write ./~…"
+        )
     return expanded
 
 

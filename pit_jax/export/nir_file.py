@@ -90,5 +90,5 @@ def _make_node(name: str, values: Mapping[str, Any]) -> nir.NIRNode:
         return getattr(nir, kind).from_dict(given)
     except Exception as error:  # Missing, unknown and misshapen fields raise many types.
         raise NotInNIR(
-            f"{show_name(name):.80} is no whole {kind} ({quote_error(error)})."
+            f"{show_name(name):.80} is not a complete {kind} ({quote_error(error)})."
         ) from error

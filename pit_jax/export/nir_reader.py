@@ -51,7 +51,7 @@ def read_graph(
     for name in order:
         node = graph.nodes[name]
         if isinstance(node, nir.Input) != (not sources[name]):
-            raise NotInNIR(f"{name} must read other nodes, as all nodes do but the input.")
+            raise NotInNIR(f"{name} must read other nodes; only the input reads none.")
         if isinstance(node, nir.Input):
             continue
         shape, *others = (shapes[source] for source in sources[name])

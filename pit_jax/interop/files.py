@@ -246,7 +246,7 @@ def _read_record(
     file.seek(sum(struct.unpack("<HH", header[-4:])), os.SEEK_CUR)
     _fill(file, block)
     if header[:4] != _RECORD or zlib.crc32(block.data) != record.CRC:
-        raise zipfile.BadZipFile("its checksum is another")
+        raise zipfile.BadZipFile("its checksum differs")
 
 
 def _fill(file: io.BufferedReader, block: np.ndarray) -> None:

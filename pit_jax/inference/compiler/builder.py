@@ -164,8 +164,8 @@ class Builder:
         # the bound of the next sum.
         if silent and (np.any(second.gain != -1) or is_signed(self.nodes, second.source)):
             raise NotFoldable(
-                f"the product {path} reads 1 + spikes, or 1 - spikes that can be -1, which can be "
-                "2; only 1 - binary spikes is binary spikes again."
+                f"the product {path} has the factor 1 + spikes, or 1 - spikes that can be -1. It "
+                "can be 2; only 1 - binary spikes is binary again."
             )
         pools = first.structure, second.structure
         number = self.add(folded.Product(first.source, second.source, shape, path, silent, pools))
