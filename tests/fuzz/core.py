@@ -36,12 +36,17 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 OURS = (ROOT / "pit_jax", ROOT / "train", ROOT / "configs")
 SECONDS, GIGABYTES = 10, 2
+# Inputs in the quick tests, and of a target that takes over 0.1 s for one.
+SHARE, SLOW_SHARE = 30, 8
 MOST_LINES = 3
 
 
 @dataclass(frozen=True)
 class FileTarget:
-    """A reader of files. `seconds` and `gigabytes` are its limits for one file."""
+    """A reader of files. `seconds` and `gigabytes` are its limits for one file.
+
+    The quick tests try `share` files.
+    """
 
     name: str
     write: Callable[[Path], Sequence[Path]]
@@ -49,6 +54,7 @@ class FileTarget:
     names: tuple[str, ...] = ()
     seconds: float = SECONDS
     gigabytes: float = GIGABYTES
+    share: int = SHARE
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class ValueTarget:
     names: tuple[str, ...] = ()
     seconds: float = SECONDS
     gigabytes: float = GIGABYTES
+    share: int = SHARE
 
 
 Target = FileTarget | ValueTarget

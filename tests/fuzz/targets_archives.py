@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from tests.fuzz.core import FileTarget
+from tests.fuzz.core import SLOW_SHARE, FileTarget
 from tests.train.data.images.test_cifar import IMAGES, LABELS, make_cifar10_files
 from tests.train.data.images.test_mnist import FILES as MNIST
 from tests.train.data.storage.test_archives import pack_tar, pack_zip
@@ -230,7 +230,7 @@ TARGETS = [
     FileTarget("MNIST", write_mnist, read_mnist),
     FileTarget("archives of events", write_event_archives, read_event_archives),
     FileTarget("lists of gestures", write_gesture_texts, read_gesture_texts),
-    FileTarget("ImageNet archives", write_imagenet, read_imagenet),
+    FileTarget("ImageNet archives", write_imagenet, read_imagenet, share=SLOW_SHARE),
     FileTarget("prepared ImageNet", write_prepared, read_prepared),
     FileTarget("manifest of ImageNet", write_manifests, read_manifests),
 ]

@@ -19,7 +19,7 @@ from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import from_nir, load_stablehlo, to_nir, to_stablehlo
 from pit_jax.inference import SpikingProgram, compile, load
 from pit_jax.neurons import IF
-from tests.fuzz.core import FileTarget, ValueTarget
+from tests.fuzz.core import SLOW_SHARE, FileTarget, ValueTarget
 from tests.inference.random_networks import make_small_network
 from tests.interop.torch_bytes import FORMATS, call, tensor, tensors
 
@@ -253,7 +253,7 @@ TARGETS = [
     FileTarget("checkpoints of torch", write_checkpoints, read_checkpoint),
     FileTarget("safetensors", write_safetensors, read_checkpoint),
     FileTarget("imported weights", write_import, read_import),
-    FileTarget("NIR files", write_nir, read_nir),
+    FileTarget("NIR files", write_nir, read_nir, share=SLOW_SHARE),
     FileTarget("saved programs", write_program, read_program),
     ValueTarget(
         "manifests of programs",

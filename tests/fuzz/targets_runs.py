@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from tests.fuzz.core import FileTarget
+from tests.fuzz.core import SLOW_SHARE, FileTarget
 from tests.train.helpers import (
     get_bits,
     load_newest_state,
@@ -111,7 +111,7 @@ def get_arrays(tree: object) -> list[np.ndarray]:
 
 def _target(name: str, read: Callable[[Path], None]) -> FileTarget:
     # The compilation of a step, or of an evaluation, is part of the time of the first one.
-    return FileTarget(name, write_stopped, read, seconds=120, gigabytes=4)
+    return FileTarget(name, write_stopped, read, seconds=120, gigabytes=4, share=SLOW_SHARE)
 
 
 TARGETS = [

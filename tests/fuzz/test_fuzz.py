@@ -14,16 +14,13 @@ from tests.fuzz.run import CONFIGS, Tally, run_block
 from tests.fuzz.table import make_table
 from tests.fuzz.targets import find_target, list_targets
 
-# Inputs of each target in the quick tests, tried in the process of the test.
-SHARE = 30
-
 
 @pytest.mark.parametrize("name", list_targets())
 def test_damaged_input_is_read_right_or_refused(name: str, tmp_path: Path) -> None:
     target = list_targets()[name]
     found: list[dict[str, object]] = []
     tries = worker.try_files if isinstance(target, FileTarget) else worker.try_values
-    for _ in tries(target, 0, 0, SHARE, tmp_path, lambda **line: found.append(line)):
+    for _ in tries(target, 0, 0, target.share, tmp_path, lambda **line: found.append(line)):
         pass
     assert [line for line in found if line.get("end") == "finding"] == []
     assert sum("end" in line for line in found) > 0
