@@ -24,7 +24,7 @@ from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
 from .run.environment import describe_common
-from .run.pretrained import load_pretrained
+from .run.pretrained import Pretrained, read_pretrained
 from .run.saved import find_newest_step
 from .run.summary import Summary
 from .run.workdir import select_shared_keys
@@ -54,6 +54,8 @@ def train(
     shared = select_shared_keys(config.to_dict())
     with hosts.agree(shared, find_newest_step(workdir)) as begun:
         program = program or load_program(config, devices, fresh=begun is None)
+    found = {**program.data, "pretrained": program.pretrained}
+    hosts.check_equal_values("data and pretrained weights", found)
     with saving(), Session(config, workdir, program, started=started) as session:
         state = train_session(session, stop)
         if state is None:
@@ -71,8 +73,8 @@ def load_program(
     # The first process may have to download the data into a folder that all of them read.
     with hosts.let_first_go_ahead():
         dataset = data.load(**config.data)
-    given = load_pretrained(config, dataset) if fresh else {}
-    program = make_program(config, dataset, given=given, devices=devices)
+    given, origin = read_pretrained(config, dataset) if fresh else Pretrained()
+    program = make_program(config, dataset, given=given, pretrained=origin, devices=devices)
     print_skipped(config, dataset, len(devices or jax.devices()))
     return program
 

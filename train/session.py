@@ -152,7 +152,7 @@ class Session:
                 end = self._begun - self._is_unevaluated
                 journal = open_journal(self.config, self.workdir, end)
                 self._journal = self._training.enter_context(closing(journal))
-                note_start(self.workdir, self._begun)
+                note_start(self.workdir, self._begun, self.program.pretrained)
                 # These files do not change from now on.
                 self._files = read_files(self.workdir)
         if not self._begun:

@@ -138,7 +138,7 @@ def check_equal_values(what: str, values: Mapping[str, Any]) -> None:
                 raise UserError(
                     f"all processes of a run must have the same {what}: {name} is "
                     f"{first.get(name)!r} in the first process, {other.get(name)!r} in process "
-                    f"{process}. Start all with the same environment."
+                    f"{process}. Make them equal and start all again."
                 )
 
 

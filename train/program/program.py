@@ -77,6 +77,7 @@ class Program(NamedTuple):
     `evaluate(state)` evaluates the split that selects the best epoch; `split` is its name,
     `validation`, or `test` for data without validation. `test(state)` evaluates the test images.
     `subset` is the subset of the data set that is used, `data` describes the data as loaded.
+    `pretrained` is the checkpoint of the variables that a new run starts from, with its hash.
     """
 
     steps_per_epoch: int
@@ -93,6 +94,7 @@ class Program(NamedTuple):
     test: Callable[[TrainState], Evaluation]
     subset: Mapping[str, np.ndarray]
     data: Mapping[str, Any]
+    pretrained: str = ""
 
 
 def make_program(
@@ -100,13 +102,14 @@ def make_program(
     dataset: Dataset,
     *,
     given: Mapping[str, Any] = MappingProxyType({}),
+    pretrained: str = "",
     devices: Sequence[jax.Device] | None = None,
     loss: Loss | None = None,
 ) -> Program:
     """Return the functions of a run with `config`; nothing is compiled before one is called.
 
-    The network starts from the variables in `given`. The run uses all devices, or `devices`. `loss`
-    replaces the loss of the config.
+    The network starts from the variables in `given`, of the checkpoint `pretrained`. The run uses
+    all devices, or `devices`. `loss` replaces the loss of the config.
 
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
     the config that its parts refuse, and for a user's own parts and metrics that fail.
@@ -154,6 +157,7 @@ def make_program(
         test=test,
         subset=dataset.subset,
         data=describe_data(dataset),
+        pretrained=pretrained,
     )
 
 

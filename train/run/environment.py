@@ -74,9 +74,13 @@ def describe_common() -> dict[str, Any]:
     return {**_list_versions(), **_read_options(), **kept}
 
 
-def note_start(workdir: Path, step: int) -> None:
-    """Append this process and its first `step` to environment.json, one entry for each start."""
-    starts = [*read_starts(workdir), describe_environment() | {"step": step}]
+def note_start(workdir: Path, step: int, pretrained: str = "") -> None:
+    """Append this process and its first `step` to environment.json, one entry for each start.
+
+    `pretrained` are the checkpoint that a new run starts from, and its hash.
+    """
+    start = describe_environment() | {"step": step}
+    starts = [*read_starts(workdir), start | ({"pretrained": pretrained} if pretrained else {})]
     write_atomically(workdir / "environment.json", json.dumps(starts, indent=2))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,14 +21,26 @@ from ..distributed import hosts
 from ..errors import UserError
 from ..program import build
 from ..program.pure import abstract_images
-from . import restore
+from . import manifest, restore
 
 HOW = "python -m pit_jax.interop CHECKPOINT --model NAME --out DIR"
 Leaf = tuple[str, ...]
 
 
+class Pretrained(NamedTuple):
+    """Variables that a run starts from, and their checkpoint with its hash; both may be empty."""
+
+    variables: dict[str, Any] = {}
+    origin: str = ""
+
+
 def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
-    """Load the variables in `config.pretrained`, of a run or from pit_jax.interop; {} for none.
+    """Return the variables of `read_pretrained`."""
+    return read_pretrained(config, dataset).variables
+
+
+def read_pretrained(config: ConfigDict, dataset: Dataset) -> Pretrained:
+    """Load the variables in `config.pretrained`, of a run or from pit_jax.interop.
 
     Layers of `config.reinitialize` are skipped. Parameters of neurons may be missing, since
     published networks have none: they are computed from the first batch. Raises UserError for a
@@ -40,7 +52,7 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
             raise UserError(
                 "config.reinitialize needs config.pretrained, which is empty. Set both or neither."
             )
-        return {}
+        return Pretrained()
     model = build.make_network(config, dataset)
     like = jax.eval_shape(model.init, jax.random.key(0), abstract_images(dataset))
     here = {
@@ -48,7 +60,8 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         for path, leaf in flatten_dict(like).items()
         if path[0] in ("params", "batch_stats")
     }
-    there = flatten_dict(_load_variables(folder))
+    variables, origin = _load_variables(folder)
+    there = flatten_dict(variables)
     skipped = match_layers(
         "reinitialize", reinitialize, dict.fromkeys(map(_name_layer, [*here, *there]))
     )
@@ -66,7 +79,7 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         check_values(arrays, lambda name: np.asarray(arrays[name]))
     except interop.CheckpointError as error:
         raise UserError(f"config.pretrained: {folder}: {error}") from error
-    return unflatten_dict(there)
+    return Pretrained(unflatten_dict(there), origin)
 
 
 def _find_problems(
@@ -99,7 +112,8 @@ def _read_shape(leaf: Any) -> Any:
     return leaf.shape if hasattr(leaf, "shape") else tuple(map(_read_shape, leaf))
 
 
-def _load_variables(name: str) -> Mapping[str, Any]:
+def _load_variables(name: str) -> tuple[Mapping[str, Any], str]:
+    """Return the variables in a folder, and their checkpoint with its hash."""
     try:
         folder = read_path(name)
         if folder.is_file():
@@ -109,8 +123,10 @@ def _load_variables(name: str) -> Mapping[str, Any]:
             found = restore.identify_checkpoint(folder)
             if hosts.is_first():
                 print_text(f"starting from {found.folder}, sha256 {found.digest[:12]}", sys.stderr)
-            return restore.read_variables(found)
-        return interop.read(folder)
+            origin = f"{found.name}/{found.step}, sha256 {found.digest}"
+            return restore.read_variables(found), origin
+        origin = f"sha256 {manifest.compute_digest(folder)}"
+        return interop.read(folder), origin
     except interop.CheckpointError as error:
         raise UserError(
             f"config.pretrained: {error} Give the folder of a run or of an import: {HOW}"

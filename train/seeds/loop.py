@@ -26,7 +26,7 @@ from ..program.program import CompiledStep, note_if_slow
 from ..program.state import TrainState, make_zero_totals, reset_totals
 from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
-from ..run.pretrained import load_pretrained
+from ..run.pretrained import Pretrained, read_pretrained
 from ..run.summary import Summary
 from ..run.workdir import check_outside
 from ..session import Session, check_parts
@@ -81,8 +81,9 @@ def train_seeds(
     if program is None:
         of_first = _copy_with_seed(config, seeds[0])
         dataset = data.load(**config.data)
-        given = load_pretrained(of_first, dataset) if begun is None else {}
+        given, origin = read_pretrained(of_first, dataset) if begun is None else Pretrained()
         program = make_seeds_program(of_first, seeds, dataset, given=given)
+        program = program._replace(one=program.one._replace(pretrained=origin))
         print_skipped(of_first, dataset, 1)
     with ExitStack() as stack:
         stack.enter_context(saving("the running step or evaluation ends and is saved"))

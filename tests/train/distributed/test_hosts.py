@@ -335,6 +335,26 @@ def test_an_option_of_jax_that_differs_on_one_host_is_refused_on_all_by_its_name
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"pretrained": "sha256 1"}, "pretrained is '' in the first process, 'sha256 1' in pro"),
+        ({"data": {"train": {"samples": 9}}}, "train is .*, \"{'samples': 9}\" in process 1"),
+        ({"data": {"classes": ["b", "a"] * 999}}, "classes is .* in the first process"),
+    ],
+)
+def test_other_data_or_weights_on_one_host_are_refused_on_all(tmp_path, change, said):
+    config = cli.parse(["main", *ARGUMENTS])[0]
+    program = make_program_on(1, config)
+    changed = program._replace(**change | {"data": program.data | change.get("data", {})})
+    programs = [program, changed]
+    errors = call_on_hosts(2, lambda i: train(config, tmp_path / "run", program=programs[i]))
+    for error in errors:
+        assert isinstance(error, UserError) and re.search(said, str(error))
+        assert len(str(error)) < 500
+    assert not (tmp_path / "run").exists()
+
+
 def test_flags_and_versions_are_part_of_what_all_hosts_have_in_common(monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to=/tmp/a --xla_a=1 {'--xla_b=2 ' * 900}")

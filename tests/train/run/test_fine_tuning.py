@@ -32,6 +32,7 @@ from train.loop import train
 from train.program.state import TrainState
 from train.run.pretrained import load_pretrained
 from train.run.reading import select_epochs
+from train.seeds.loop import train_seeds
 
 
 def make_config(**changed: Any) -> ConfigDict:
@@ -153,6 +154,39 @@ def test_the_checkpoint_that_was_loaded_is_printed(tmp_path, capsys):
         assert capsys.readouterr().err == f"starting from {there}, sha256 {digest}\n"
         best.append(there.name)
     assert best[0] != best[1]
+
+
+def read_origins(workdir: Path) -> list[str | None]:
+    starts = json.loads((workdir / "environment.json").read_text())
+    return [start.get("pretrained") for start in starts]
+
+
+def test_the_checkpoint_that_a_run_started_from_is_recorded_with_its_hash(source, tmp_path):
+    config, run = make_config(pretrained=str(source)), tmp_path / "run"
+    (best,) = (source / "best").iterdir()
+    digest = hash_file(best / "manifest.json")
+    for _ in range(2):  # A run that resumes does not read it again.
+        train(config, run, stop=stop_after(1), devices=take_devices(1))
+    assert read_origins(run) == [f"best/{best.name}, sha256 {digest}", None]
+
+
+def test_imported_weights_that_a_run_started_from_are_recorded_with_their_hash(tmp_path):
+    interop.write(make_published(), tmp_path / "imported")
+    config = make_config(pretrained=str(tmp_path / "imported"))
+    train(config, tmp_path / "run", stop=stop_after(0), devices=take_devices(1))
+    digest = hash_file(tmp_path / "imported" / "manifest.json")
+    assert read_origins(tmp_path / "run") == [f"sha256 {digest}"]
+
+
+def test_seeds_record_the_checkpoint_that_they_started_from(source, tmp_path):
+    config = make_config(pretrained=str(source))
+    train_seeds(config, [0, 1], tmp_path / "run", stop=stop_after(0))
+    found = [read_origins(tmp_path / "run" / f"seed_{seed}") for seed in (0, 1)]
+    assert found[0] == found[1] and "sha256" in found[0][0]
+
+
+def test_a_run_that_starts_from_nothing_records_no_checkpoint(source):
+    assert read_origins(source) == [None] * len(read_origins(source))
 
 
 def raise_error(num_classes: int, **changed: Any) -> str:
