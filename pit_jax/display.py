@@ -30,7 +30,10 @@ def show_name(name: object) -> str:
 
 def show_value(value: object) -> str:
     """Return a value for an error: its `repr`, in one line and cut after 60 characters."""
-    text = show_name(repr(value))
+    try:
+        text = show_name(repr(value))
+    except Exception:  # Of a user's class, or a whole number of thousands of digits.
+        text = f"a value of the type {show_name(type(value).__name__)}"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

@@ -15,13 +15,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.checks.bounds import LEVELS, set_bounds
 
 # PIT divides by the scale, and a channel that is constant over the first batch has a spread of 0.
 SCALE_FLOOR = 1e-3
 
 
-@set_bounds(levels=LEVELS)
+def read_membranes(name: str, value: Any) -> Any:
+    """Return membranes `[B, ..., C]` as an array; raise ValueError for an empty one; a `Bound`."""
+    u = read_array(name, value)
+    if u.ndim < 2 or not u.size:
+        raise ValueError(
+            f"{name} must be membranes [B, ..., C] of at least one sample and channel, got the "
+            f"shape {u.shape}."
+        )
+    return u
+
+
+@set_bounds(u=read_membranes, levels=LEVELS)
 def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max(|mu - 3 sigma|, |mu + 3 sigma|) / sqrt(levels), channel by channel (Eq. 12).
 
@@ -33,7 +45,7 @@ def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]
     return (jnp.abs(jnp.mean(u, axes)) + 3 * jnp.std(u, axes)) / math.sqrt(levels)
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(u=read_membranes, levels=LEVELS)
 def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max(|mu - 3 var|, |mu + 3 var|) / sqrt(levels), as the authors' released code does.
 
@@ -45,25 +57,25 @@ def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     return (jnp.abs(jnp.mean(u, axes)) + 3 * variance) / math.sqrt(levels)
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(u=read_membranes, levels=LEVELS)
 def covering(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 3 sigma / levels, which puts the top level at three standard deviations."""
     return 3 * jnp.std(u, tuple(range(u.ndim - 1))) / levels
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(u=read_membranes, levels=LEVELS)
 def min_max(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max |u| / levels, which puts the top level at the largest membrane (Fig. 2b)."""
     return jnp.max(jnp.abs(u), tuple(range(u.ndim - 1))) / levels
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(u=read_membranes, levels=LEVELS)
 def lsq(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 2 mean |u| / sqrt(levels), the initial step size of LSQ (Esser et al. 2020)."""
     return 2 * jnp.mean(jnp.abs(u), tuple(range(u.ndim - 1))) / math.sqrt(levels)
 
 
-@set_bounds(levels=LEVELS)
+@set_bounds(u=read_membranes, levels=LEVELS)
 def ones(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 1 for every channel: PIT without input-aware initialization (Table 7, row i)."""
     del levels

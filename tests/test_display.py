@@ -1,4 +1,4 @@
-"""What users named is printed as text: no control sequences, mathematics or formulas."""
+"""Names that users chose are printed as text: no control sequences, mathematics or formulas."""
 
 import io
 import os

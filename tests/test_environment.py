@@ -54,7 +54,7 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (MODELS, {"XLA_FLAGS": "nonsense"}, 'Could not open file "nonsense"'),
     ],
 )
-def test_what_jax_refuses_to_start_with_is_one_sentence(words, variables, complaint, tmp_path):
+def test_errors_at_the_start_of_jax_are_one_sentence(words, variables, complaint, tmp_path):
     place = ("--workdir", str(tmp_path / "run")) if words is TRAIN else ()
     done = run(*words, *place, **variables)
     assert done.returncode == 2, done.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pit_jax.initializers import ones, three_sigma, warn_of_floored_scales
+from pit_jax.initializers import SCALE_INITS, ones, three_sigma, warn_of_floored_scales
 from pit_jax.models import create
 from pit_jax.neurons import PIT, PITFull
 from tests.helpers import collect_by_layer, count_thresholds, jit_once
@@ -52,6 +52,13 @@ def test_eq_12_by_hand(strict):
     u = jnp.array([[1.0, -3.0], [3.0, -1.0]])  # mean 2 and -2, sigma 1
     np.testing.assert_array_equal(three_sigma(u, levels=4), [2.5, 2.5])
     np.testing.assert_array_equal(three_sigma(u[:, None, None], levels=1), [5, 5])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 4, 4, 3), (2, 0, 3), (2, 0)])
+@pytest.mark.parametrize("name", SCALE_INITS)
+def test_initial_scales_of_membranes_without_values_are_refused_not_nan(name, shape):
+    with pytest.raises(ValueError, match="^u must be membranes .* at least one sample .*, got"):
+        SCALE_INITS[name](jnp.zeros(shape), levels=4)
 
 
 @pytest.mark.parametrize("shift", [-2.0, 0.0, 5.0])

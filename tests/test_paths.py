@@ -1,4 +1,4 @@
-"""The one entrance for paths."""
+"""The function that reads all paths."""
 
 import os
 import unicodedata
@@ -48,7 +48,7 @@ def test_a_leading_tilde_is_the_home_and_others_are_names(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", b"", "a\0b", "~no_such_user_here/a", 5, None, ["a"]])
-def test_what_is_no_path_is_refused(text):
+def test_texts_that_are_not_paths_are_refused(text):
     with pytest.raises(ValueError, match="^must be a path, got"):
         read_path(text)
 

@@ -24,7 +24,7 @@ class Stopped(BaseException):
         ValueError("line one\nline two"),
     ],
 )
-def test_whatever_a_parser_raises_is_one_error_with_the_name_of_the_file(raised):
+def test_all_errors_of_a_parser_become_one_error_with_the_name_of_the_file(raised):
     with pytest.raises(FileError, match="a.bin .*Take another copy") as error:
         with reading("a.bin", "a picture"):
             raise raised

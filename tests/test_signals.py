@@ -155,7 +155,7 @@ def test_a_signal_to_a_process_and_to_its_group_is_one_request():
     assert stop(process)[0] == 0
 
 
-def test_a_program_that_ignores_hangups_goes_on():
+def test_a_program_that_ignores_hangups_continues():
     program = f"{READY}time.sleep(0.5)\nprint('done')"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Programs inherit it.
     try:
@@ -165,7 +165,7 @@ def test_a_program_that_ignores_hangups_goes_on():
     assert stop(process, signal.SIGHUP) == (0, "done\n")
 
 
-def test_what_is_interruptible_ends_at_once_while_its_thread_still_runs():
+def test_interruptible_ends_at_once_while_its_thread_still_runs():
     program = """\
     try:
         with saving():

@@ -1,5 +1,6 @@
 """The domains of arguments, declared once at the function or class that takes them.
 
-bounds.py has numbers, words and tuples, dtypes.py the dtypes of a computation, neurons.py the
-callables that make a neuron. Nothing here imports JAX before a check needs it.
+bounds.py has numbers, words and tuples, arrays.py inputs and currents, dtypes.py the dtypes of a
+computation, neurons.py the callables that make a neuron. Nothing here imports JAX before a check
+needs it.
 """

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.arrays import read_array
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, hard_reset
@@ -37,6 +38,7 @@ class NIRNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "..."]:
+        x = read_array("the input of a network", x)
         if x.ndim == self.rank + 1:
             x = jnp.broadcast_to(x[:, None], (len(x), self.num_steps, *x.shape[1:]))
         if x.ndim != self.rank + 2 or x.shape[1] != self.num_steps:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Shaped
 
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
+from pit_jax.checks.arrays import read_array
 from pit_jax.export.errors import import_extra
 from pit_jax.inference import Report, SpikingProgram
 from pit_jax.inference.runtime import nodes
@@ -45,7 +46,7 @@ class StableHLO:
 
     def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Return logits of at least one sample of the shape and dtype in `manifest["input"]`."""
-        x = jnp.asarray(x)
+        x = jnp.asarray(read_array("the input", x))
         shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
         # No dtype is converted: as uint8, floats below 1 would silently become 0.
         if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
@@ -79,6 +80,7 @@ def to_stablehlo(
     ArtifactError as `SpikingProgram.save` does.
     """
     export = _import_jax_export()
+    about = artifact.read_facts("about", about)
     artifact.check_free(folder, overwrite)
     proof = program.proof if proof is None else proof
     facts = describe(program, proof)
@@ -112,7 +114,7 @@ def to_stablehlo(
             "shape": ["batch", *exported.out_avals[0].shape[1:]],
             "dtype": exported.out_avals[0].dtype.name,
         },
-        "about": dict(about or {}),
+        "about": about,
     }
     files = {MODULE: bytes(exported.serialize())}
     artifact.write(folder, KIND, VERSION, files, notes, overwrite)

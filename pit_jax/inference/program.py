@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.inference import storage
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold import fold
@@ -87,7 +88,8 @@ class SpikingProgram:
     def count_clipped(self, x: Float[ArrayLike, "..."]) -> int:
         """Count the inputs that are clipped because they are beyond `largest_input`, and NaNs."""
         pixels = _get_pixels(self.nodes)
-        return int(np.sum(~(abs(np.asarray(x)) <= pixels.bound * pixels.unit)))
+        size = abs(np.asarray(read_array("the input", x)))
+        return int(np.sum(~(size <= pixels.bound * pixels.unit)))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
         """Compare spikes, counts and logits on one batch or several; see `Report`.
@@ -134,7 +136,7 @@ class SpikingProgram:
         call wrote it, and if program and grid are not equal.
         """
         proof = self.proof if proof is None else proof
-        storage.write_program(self, folder, proof, about or {}, overwrite)
+        storage.write_program(self, folder, proof, about, overwrite)
 
     def __str__(self) -> str:
         return format_table(self.nodes, self.num_steps)
@@ -206,7 +208,7 @@ class SpikingProgram:
         return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
 
     def _check(self, x: Any) -> Array:
-        x = jnp.asarray(x, jnp.float32)
+        x = jnp.asarray(read_array("the input", x), jnp.float32)
         check_input(x.shape, _get_pixels(self.nodes).shape, self.num_steps)
         return x
 
@@ -238,7 +240,7 @@ def compile(
     Raises NotFoldable for parts that no spiking program computes exactly, and NotEqual if the
     verification fails.
     """
-    sample = np.asarray(sample_batch, np.float32)
+    sample = np.asarray(read_array("sample_batch", sample_batch), np.float32)
     _check_inputs(sample, variables)
     folded_nodes = fold(outline_layers(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]

@@ -41,21 +41,22 @@ def write_program(
     program: "SpikingProgram",
     folder: str | os.PathLike[str],
     proof: Report | None,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
     overwrite: bool,
 ) -> None:
     """Write a program to `folder`, with its `proof` and with `about`, any JSON.
 
     Raises ArtifactError if the folder exists, unless `overwrite` is true and it holds a program,
-    and if the program has changed since it was compiled.
+    and if the program has changed since it was compiled; ValueError for an `about` that JSON cannot
+    hold.
     """
-    facts = describe(program, proof)
+    facts, about = describe(program, proof), artifact.read_facts("about", about)
     artifact.check_free(folder, overwrite)
     arrays: dict[str, np.ndarray] = {}
     graph = to_json(program.nodes, arrays)
     notes = {
         **facts,
-        "about": dict(about),
+        "about": about,
         "nodes": graph,
         "arrays": {name: _get_kind(array) for name, array in arrays.items()},
     }

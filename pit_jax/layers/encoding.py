@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.checks.bounds import set_bounds, whole
 from pit_jax.old_names import serve_old_names
 
@@ -14,6 +15,7 @@ def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H
     Raises ValueError for any other rank, for an empty axis, and for frames `[B, T, H, W, C]` with
     T != `num_steps`.
     """
+    x = read_array("the input of a network", x)
     if x.ndim in (4, 5) and not x.size:
         raise ValueError(f"the input {x.shape} is empty; pass at least one image.")
     if x.ndim == 4:

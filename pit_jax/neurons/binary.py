@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, RESET, flag, more_than, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, run_over_time, widen
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
 
 Reset = Callable[..., Array]
@@ -53,6 +53,7 @@ class LIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         step = partial(
             lif_step,
             decay=self.decay,
@@ -89,6 +90,7 @@ class IF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         step = partial(
             lif_step,
             decay=1.0,
@@ -136,6 +138,7 @@ class PLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         # sigmoid(-ln(tau - 1)) = 1 / tau.
         start = nn.initializers.constant(-math.log(self.tau - 1))
         w = self.param("w", start, (), widen(current.dtype))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, at_least, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, run_over_time
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time
 from pit_jax.neurons.step import clif_step
 
 State = tuple[Array, Array]
@@ -37,6 +37,8 @@ class CLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
+
         def step(state: State, current: Array) -> tuple[State, tuple[Array, Array]]:
             return clif_step(
                 state,

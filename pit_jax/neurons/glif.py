@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, inside, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, narrow, run_over_time, widen
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
 from pit_jax.neurons.step import Gates, glif_step
 
 
@@ -51,7 +51,7 @@ class GLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        check_currents(current)
+        current = read_currents(current)
         steps, channels = current.shape[1], current.shape[-1]
         dtype = widen(current.dtype)
 

@@ -9,7 +9,7 @@ from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
-from pit_jax.neurons.scan import check_not_empty, narrow, run_over_time, widen
+from pit_jax.neurons.scan import narrow, read_currents, read_values, run_over_time, widen
 from pit_jax.neurons.step import charge, pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
@@ -44,6 +44,8 @@ class ILIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
+
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay, decay_input=self.decay_input)
             s = clipped_round(u, self.levels)
@@ -79,7 +81,7 @@ class QAT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        check_not_empty(current)
+        current = read_values(current)
         x = current.astype(widen(current.dtype))
         # All steps share one scale, so the initializer reads the values of all steps.
         a = apply_floor(self.parametrize(self, lambda x: check_start(self, read_scale(self, x)), x))

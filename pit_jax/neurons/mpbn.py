@@ -18,7 +18,7 @@ from pit_jax.layers.norm import (
 )
 from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, narrow, run_over_time, widen
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
 from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
 from pit_jax.old_names import serve_old_names
 
@@ -50,7 +50,7 @@ class NormedLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        check_currents(current)
+        current = read_currents(current)
         channels, dtype = current.shape[-1], widen(current.dtype)
         scale = self.param("scale", nn.initializers.ones, (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), dtype)

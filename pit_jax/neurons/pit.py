@@ -24,7 +24,7 @@ from pit_jax.checks.bounds import (
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
-from pit_jax.neurons.scan import narrow, run_over_time
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time
 from pit_jax.neurons.step import (
     charge,
     clearing_reset,
@@ -93,6 +93,7 @@ class PIT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         check_fits(self, current)  # Before Flax's own shape error, which does not name T and C.
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         fire = partial(pit_fire, levels=self.levels, strength=self.strength)

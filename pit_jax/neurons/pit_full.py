@@ -13,7 +13,7 @@ from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, SCALE_INIT, flag,
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
-from pit_jax.neurons.scan import narrow, run_over_time
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time
 from pit_jax.neurons.step import charge, pit_fire, prepend_axes, soft_reset
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
@@ -105,6 +105,7 @@ class PITFull(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         check_fits(self, current)
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         reset = partial(soft_reset, detach=self.detach_reset)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, RESET, flag, set_bounds, whole
 from pit_jax.neurons.binary import IF, Reset, Spike
-from pit_jax.neurons.scan import widen
+from pit_jax.neurons.scan import read_currents, widen
 from pit_jax.neurons.step import hard_reset, prepend_axes
 
 
@@ -33,6 +33,7 @@ class RealSpike(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         spikes = IF(
             self.threshold, self.spike, self.reset, self.detach_reset, self.unroll, name="binary"
         )(current)

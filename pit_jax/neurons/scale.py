@@ -72,8 +72,8 @@ def start_scale(
 
 def check_fits(neuron: nn.Module, current: Array) -> None:
     """Raise ValueError unless `current` has as many steps and channels as `a`."""
-    # Wrong ranks have their own error in run_over_time; before initialization any shape is right.
-    if current.ndim < 3 or not neuron.has_variable("params", "a"):
+    # Before initialization any shape is right.
+    if not neuron.has_variable("params", "a"):
         return
     steps, channels = jnp.shape(neuron.get_variable("params", "a"))
     if current.shape[1] != steps or current.shape[-1] != channels:

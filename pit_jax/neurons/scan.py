@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.old_names import serve_old_names
 
 
@@ -23,22 +24,31 @@ def narrow(spikes: Array, current: Array) -> Array:
     return spikes.astype(jax.dtypes.canonicalize_dtype(current.dtype))
 
 
-def check_currents(current: Float[Array, "*BTNC"]) -> None:
-    """Raise ValueError unless `current` has a batch, time and channel axis and a float dtype."""
-    if current.ndim < 3:
+def read_currents(current: Any) -> Array:
+    """Return currents, an array or a nested list, as an array.
+
+    Raises ValueError unless they have a batch, time and channel axis and a float dtype.
+    """
+    values = read_values(current)
+    if values.ndim < 3:
         raise ValueError(
-            f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
+            f"a neuron takes currents [B, T, ..., C], got shape {values.shape}; "
             "add a time axis with x[:, None] for a single step."
         )
-    check_not_empty(current)
-    if not jnp.issubdtype(current.dtype, jnp.floating):
-        raise ValueError(f"a neuron takes floating-point currents, got {current.dtype}.")
+    return values
 
 
-def check_not_empty(current: Array) -> None:
-    """Raise ValueError for currents without values, whose mean, an initial scale, would be NaN."""
-    if not current.size:
-        raise ValueError(f"a neuron takes currents of at least one value, got {current.shape}.")
+def read_values(current: Any) -> Array:
+    """Return currents with any axes as an array; raise ValueError unless they are floats.
+
+    Without values their mean, an initial scale, would be NaN, so an empty array is refused.
+    """
+    values: Array = read_array("the currents of a neuron", current)
+    if not values.size:
+        raise ValueError(f"a neuron takes currents of at least one value, got {values.shape}.")
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise ValueError(f"a neuron takes floating-point currents, got {values.dtype}.")
+    return values
 
 
 def run_over_time(
@@ -56,7 +66,7 @@ def run_over_time(
     needs no loop. Raises ValueError unless `current` has batch, time and channel axes and a float
     dtype.
     """
-    check_currents(current)
+    current = read_currents(current)
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     current = current.astype(widen(current.dtype))
     # lax.scan runs over the first axis.

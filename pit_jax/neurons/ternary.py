@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, POSITIVE, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, run_over_time, widen
+from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
 from pit_jax.neurons.step import charge, hard_reset
 from pit_jax.surrogate import ternary_spike
 
@@ -31,6 +31,8 @@ class Ternary(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
+
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay)
             s = ternary_spike(u / self.threshold)  # It fires from 1/2 on.
@@ -64,6 +66,7 @@ class TrainableTernary(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        current = read_currents(current)
         spikes = Ternary(
             self.decay, self.threshold, self.detach_reset, self.unroll, name="ternary"
         )(current)

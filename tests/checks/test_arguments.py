@@ -53,6 +53,21 @@ REFUSED = {
     "conv(3, 3, bias=True)": "bias must be a function, got True",
     "NORMS['TEBN'](use_running_average='no')": "use_running_average must be True or False",
 }
+NETWORK = "num_classes=2, neuron=LIF"
+NO_ARRAYS = {
+    f"{name}().init(KEY, [[['a']]])": "the currents of a neuron must be an array of real numbers"
+    for name in NEURONS
+} | {
+    "LIF().init(KEY, [[1.0], [1.0, 2.0]])": "array of real numbers, got [[1.0], [1.0, 2.0]]",
+    "LIF().init(KEY, None)": "array of real numbers, got None",
+    "LIF().init(KEY, np.ones((1, 2, 3), object))": "got object of the shape (1, 2, 3)",
+    "LIF().init(KEY, [1.0])": "a neuron takes currents [B, T, ..., C], got shape (1,)",
+    "QAT().init(KEY, [[[1, 2]]])": "a neuron takes floating-point currents, got int32",
+    f"create('vgg11', {NETWORK}).init(KEY, 'cat.png')": "real numbers, got 'cat.png'",
+    f"create('plifnet', {NETWORK}).init(KEY, [[1], 2])": "real numbers, got [[1], 2]",
+    f"create('cifarnet', {NETWORK}).init(KEY, [[1.0]])": "got shape (1, 1)",
+    "three_sigma([['a']], levels=2)": "u must be an array of real numbers, got [['a']]",
+}
 
 
 def list_cases(kind: str) -> list:
@@ -98,7 +113,7 @@ def test_numbers_that_float32_cannot_hold_are_refused(value):
             make("x", value)
 
 
-def test_whole_numbers_and_blocks_that_no_computer_counts_are_refused():
+def test_whole_numbers_above_32_bits_and_too_many_blocks_are_refused():
     for fields in ({"num_steps": 2**31}, {"width": 10**12}, {"num_classes": 2**40}):
         with pytest.raises(ValueError, match="must be at most 2147483647, got "):
             create("resnet8", **{"num_classes": 10, "neuron": LIF} | fields)
@@ -111,12 +126,25 @@ def test_whole_numbers_and_blocks_that_no_computer_counts_are_refused():
             create(network, num_classes=10, neuron=LIF, **fields)
 
 
-def test_arguments_of_other_types_are_refused_and_traced_ones_pass():
-    run = [sys.executable, "-m", "tests.checks.unchecked", *REFUSED]
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """Return the error of each statement, without the checks of annotations."""
+    statements = [*REFUSED, *NO_ARRAYS]
+    run = [sys.executable, "-m", "tests.checks.unchecked", *statements]
     done = subprocess.run(run, capture_output=True, text=True)
     assert not done.returncode, done.stderr
-    for text, line in zip(REFUSED, done.stdout.splitlines(), strict=True):
-        assert REFUSED[text] in line, text
+    return dict(zip(statements, done.stdout.splitlines(), strict=True))
+
+
+def test_arguments_of_other_types_are_refused_and_traced_ones_pass(printed):
+    for text in REFUSED:
+        assert REFUSED[text] in printed[text], text
+
+
+def test_lists_are_read_as_arrays_and_what_forms_no_array_is_refused(printed):
+    # `unchecked` also passes lists to every neuron.
+    for text in NO_ARRAYS:
+        assert NO_ARRAYS[text] in printed[text], text
 
 
 def test_every_field_of_a_neuron_has_a_domain():
@@ -222,8 +250,8 @@ def test_fields_of_networks_out_of_range_are_refused(network, fields):
 @pytest.mark.parametrize(
     "neuron, complaint",
     [
-        (LIF(), r"made already, LIF\(...\); pass LIF, or partial\(LIF, ...\)"),
-        (PIT(levels=2), "made already, PIT"),
+        (LIF(), r"an instance of a neuron, LIF\(...\); pass LIF, or partial\(LIF, ...\)"),
+        (PIT(levels=2), "an instance of a neuron, PIT"),
         (dict, "got dict"),
         (nn.Dense, "got Dense, which is a layer without a neuron"),
         (partial(nn.Dense, 3), "got Dense, which is a layer without a neuron"),

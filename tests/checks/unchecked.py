@@ -1,4 +1,4 @@
-"""Arguments of other types than the annotations say; run without the checks of annotations.
+"""Arguments of types that the annotations do not allow; run without the checks of annotations.
 
 python -m tests.checks.unchecked STATEMENT ... prints the ValueError of each statement in one line.
 """
@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from pit_jax import surrogate
+from pit_jax.initializers import three_sigma
 from pit_jax.layers import NORMS, conv, dense
 from pit_jax.models import create
-from pit_jax.neurons import IF, ILIF, LIF, PIT, pit_fire
+from pit_jax.neurons import IF, ILIF, LIF, NEURONS, PIT, pit_fire
+from pit_jax.neurons.mpbn import NormedLIF
 
 NAMES = {"jnp": jnp, "np": np, "create": create, "pit_fire": pit_fire}
-NAMES |= {"NORMS": NORMS, "conv": conv, "dense": dense}
-NAMES |= {neuron.__name__: neuron for neuron in (IF, ILIF, LIF, PIT)}
+NAMES |= {"NORMS": NORMS, "conv": conv, "dense": dense, "three_sigma": three_sigma}
+NAMES |= NEURONS | {"KEY": jax.random.key(0)}
 
 
 def fire(decay: jax.Array, threshold: jax.Array) -> jax.Array:
@@ -46,9 +48,24 @@ def check_float64() -> None:
             assert spikes.dtype == jnp.float32
 
 
+def check_lists() -> None:
+    """Pass nested lists as currents of every neuron, to networks and to an initializer."""
+    current = np.linspace(-1, 2, 24, dtype=np.float32).reshape(2, 3, 4)
+    images = np.linspace(-1, 2, 384, dtype=np.float32).reshape(2, 8, 8, 3)
+    network = create("resnet8", num_classes=3, neuron=PIT, width=2, stages=(1,))
+    runs = [(neuron(), current) for neuron in (*NEURONS.values(), NormedLIF)]
+    for model, x in (*runs, (network, images)):
+        wanted, given = (model.init_with_output(jax.random.key(0), y) for y in (x, x.tolist()))
+        assert jax.tree.all(jax.tree.map(np.array_equal, wanted, given)), model
+    assert np.array_equal(
+        three_sigma(current.tolist(), levels=2), three_sigma(jnp.asarray(current), levels=2)
+    )
+
+
 if __name__ == "__main__":
     check_traced()
     check_float64()
+    check_lists()
     for text in sys.argv[1:]:
         try:
             eval(text, NAMES)

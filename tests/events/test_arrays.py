@@ -164,7 +164,7 @@ def test_unknown_versions_of_npy_are_refused(tmp_path, version):
         (b"t,x,y,p", "no zip archive"),
     ],
 )
-def test_what_is_no_npz_archive_is_refused_by_the_name_of_its_format(tmp_path, content, name):
+def test_files_that_are_not_npz_are_refused_by_the_name_of_their_format(tmp_path, content, name):
     refuse(tmp_path / "other.npz", content, f"other.npz is not an .npz file: it is {name}")
 
 

@@ -219,7 +219,7 @@ def test_the_packet_with_a_time_of_32_bits_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_aedat2, read_aedat31, read_atis])
-def test_what_is_no_file_is_refused_by_name(tmp_path, read):
+def test_folders_pipes_and_devices_are_refused_by_name(tmp_path, read):
     with pytest.raises(ValueError, match="missing.aedat cannot be read"):
         read(tmp_path / "missing.aedat")
     with pytest.raises(ValueError, match="but a folder, a pipe or a device"):

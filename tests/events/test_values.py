@@ -1,4 +1,4 @@
-"""Whatever is called events becomes one checked array, or is refused with the value and index."""
+"""Events in any form become one checked array, or are refused with the value and index."""
 
 import io
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_polarity_is_0_and_1_or_minus_1_and_1_or_boolean(p, want):
         ([0, 255, 0, 255], "got 255 at event 1"),
         (np.array([-1, 1, 0, 1], np.int8).view(np.uint8), "got 255 at event 0"),
         ([0, 0.5, 1, 1], "got 0.5 at event 1"),
-        ([0, 1, np.nan, 1], "got nan at event 2.$"),  # Nothing is equal to NaN.
+        ([0, 1, np.nan, 1], "got nan at event 2.$"),  # NaN is not equal to itself.
         ([-2, 1, -2, 1], "got -2 at event 0"),
         ([0, 1, -1, 1], "got both: 0 at event 0 and -1 at event 2. If only 1 means ON"),
         (["on", "off", "on", "on"], "p must be numbers"),
@@ -240,7 +240,7 @@ def test_the_advice_for_events_without_names_fits_their_type(take, events, advic
 
 
 @pytest.mark.parametrize("bits", [16, 24, 31, 32])
-def test_a_wrapped_clock_is_called_one(bits):
+def test_a_wrapped_clock_is_reported(bits):
     t = np.arange(2**bits - 50, 2**bits + 50) % 2**bits
     with pytest.raises(ValueError, match=f"the clock wrapped: event 50 .0 µs.*of {bits} bits"):
         check_order(t)

@@ -243,7 +243,7 @@ def test_scalar_parameters_on_a_map_are_broadcast(tmp_path):
     model, variables = from_nir(write_tree(tmp_path / "map.nir", nodes, edges), num_steps=1)
     spikes = model.apply(variables, jnp.ones((1, 4, 4, 2)))
     np.testing.assert_array_equal(spikes[0, 0, 2, 2], [2, 0])
-    nodes["lif"]["threshold"] = np.ones(2, np.float32) * [1, 2]  # Of channels, or of columns?
+    nodes["lif"]["threshold"] = np.ones(2, np.float32) * [1, 2]  # Channels or columns?
     with pytest.raises(NotInNIR, match=r"lif has threshold of the shape \(2,\), channels first"):
         from_nir(write_tree(tmp_path / "map.nir", nodes, edges), num_steps=1)
 

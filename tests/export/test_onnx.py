@@ -1,4 +1,4 @@
-"""What ONNX exports do before the optional packages are needed, and without them."""
+"""ONNX exports before the optional packages are needed, and without them."""
 
 import sys
 
@@ -23,7 +23,7 @@ def test_without_onnx_an_error_names_the_extra(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["program.onnx", "program.onnx.sha256"])
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_neither_the_file_nor_that_of_its_hash_replaces_another(tmp_path, monkeypatch, name, kind):
+def test_neither_the_file_nor_its_hash_file_replaces_another(tmp_path, monkeypatch, name, kind):
     monkeypatch.setattr("pit_jax.export.onnx._make_model", None)  # Refused before the work.
     program, _ = make_program("resnet8", neurons.IF, 1)
     there = tmp_path / name

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,14 @@ def test_the_module_runs_without_pit_jax_and_flax(small, whole):
 )
 def test_inputs_of_another_shape_or_dtype_are_refused(whole, x):
     with pytest.raises(ValueError, match=r"must be \[batch, 8, 8, 3\] float32 with at least one"):
+        load_stablehlo(whole)(x)
+
+
+@pytest.mark.parametrize("entry", ["1", b"1", object(), 1j, None])
+def test_arrays_of_texts_and_objects_are_refused_in_words(whole, entry):
+    x = np.full((2, 8, 8, 3), entry)
+    wanted = f"the input must be an array of real numbers, got {x.dtype} of the shape"
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted)}"):
         load_stablehlo(whole)(x)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# What a damaged or hostile header declares: none, all bits, the largest of each width, one more.
+# Numbers of damaged or hostile headers: 0, all bits set, the largest of each width, and one more.
 NUMBERS = (
     0,
     1,

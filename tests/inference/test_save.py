@@ -5,6 +5,7 @@ test_program.py saves and loads a program of every kind of node, structure and n
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from hypothesis import given, settings
 
 from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
+from pit_jax.export import to_stablehlo
 from pit_jax.inference import ArtifactError, SpikingProgram, compile, load
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.storage import ARRAYS
@@ -264,6 +266,34 @@ def test_nodes_that_do_not_fit_together_are_refused(small_program, tmp_path, cha
     SpikingProgram(graph, 2, fingerprint(graph)).save(tmp_path / "odd")
     with pytest.raises(ArtifactError, match=message):
         load(tmp_path / "odd")
+
+
+LOOP: list = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    "about, message",
+    [
+        ({"accuracy": np.float32(0.5)}, "about['accuracy'] must be … got np.float32(0.5)."),
+        ({"losses": [1.0, {"last": np.ones(2)}]}, "about['losses'][1]['last'] must be … array("),
+        ({"loss": math.nan}, "about['loss'] must be a text, a finite number, … got nan."),
+        ({"made": {1, 2}}, "about['made'] must be … as in JSON; got {1, 2}."),
+        ({"key": b"x"}, "about['key'] must be … got b'x'."),
+        ({"folder": Path("runs")}, "about['folder'] must be … Path('runs')."),
+        ({"table": {(0, 1): 2}}, "about['table'] must be … with texts as keys … got {(0, 1): 2}."),
+        ({"loop": LOOP}, "about['loop'][0][0] … is nested more than 100 times"),
+        ({"number": 10**5000}, "about['number'] must be … got a value of the type int."),
+    ],
+)
+def test_facts_that_json_cannot_hold_are_refused_by_key_and_nothing_is_written(
+    small_program, tmp_path, about, message
+):
+    for write in (SpikingProgram.save, to_stablehlo):
+        with pytest.raises(ValueError) as error:
+            write(small_program[0], tmp_path / "out", about=about)
+        assert all(part in str(error.value) for part in message.split(" … "))
+        assert len(str(error.value)) < 300 and not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_replaced_only_with_overwrite(small_program, saved, tmp_path):

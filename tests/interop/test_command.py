@@ -95,7 +95,7 @@ def test_a_skipped_head_has_the_requested_number_of_classes(checkpoint, tmp_path
 def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
     checkpoint, tmp_path, capsys, monkeypatch, how
 ):
-    """The hash of the source is the one of the weights that were loaded."""
+    """Check that the hash of the source belongs to the loaded weights."""
 
     def load_slowly(*args, **options):
         found = interop.load(*args, **options)

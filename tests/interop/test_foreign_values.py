@@ -216,7 +216,7 @@ def test_containers_called_module_are_kept_where_a_layout_has_them(write_file):
     assert_same_arrays(load(write_file(tensors(wrapped))), published)
 
 
-def test_what_wrappers_store_is_dropped(write_file):
+def test_entries_that_wrappers_add_are_dropped(write_file):
     averaged = {f"module.{name}": array for name, array in NETWORK.items()}
     averaged["n_averaged"] = np.array(3)
     assert_same_arrays(load(write_file({"model_ema": tensors(averaged)})), NETWORK)

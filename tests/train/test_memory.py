@@ -61,7 +61,7 @@ def test_a_run_that_needs_exactly_the_memory_that_there_is_is_not_refused(monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize("override", ["model.width=128", "batch_size=256", "num_steps=16"])
-def test_what_is_counted_is_less_than_what_a_run_used(override, tmp_path):
+def test_counted_memory_is_less_than_a_run_uses(override, tmp_path):
     code = f"""
 import resource, sys
 from train import memory
@@ -97,7 +97,7 @@ def write_groups(folder, text, files):
         ("0::/a/b\n", {"a/b/memory.max": 4 * GIB, "a/b/memory.swap.max": "max"}, 5),
         ("0::/\n", {"memory.max": 2 * GIB, "memory.swap.max": GIB // 2}, 2.5),
         ("4:memory:/job\n0::/\n", {"memory/job/memory.limit_in_bytes": 3 * GIB}, 4),
-        # In a container the group of the host is not there, but its files are at the root.
+        # In a container the folder of the group does not exist, but its files are at the root.
         ("4:cpu,memory:/docker/1\n", {"memory/memory.limit_in_bytes": 3 * GIB}, 4),
         (
             "4:memory:/job\n",

@@ -1,4 +1,4 @@
-"""A run in a folder whose path has any character, given in any way, lives like any other."""
+"""A run works in a folder whose path has any character, given in any way."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def train_and_kill(given: str, run: Path, cwd: Path, home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["absolute", "tilde", "relative", "link"])
 @pytest.mark.parametrize("kind", ODD)
-def test_a_run_in_an_odd_folder_lives_like_any_other(kind, way, tmp_path, monkeypatch):
+def test_a_run_in_an_odd_folder_works_like_any_other(kind, way, tmp_path, monkeypatch):
     if way != "absolute" and kind not in ("globs", "blanks"):
         pytest.skip("another way to give the same folder")
     folder = tmp_path / ODD[kind]

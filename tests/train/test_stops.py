@@ -1,4 +1,4 @@
-"""A signal at any moment of a training: one line within two seconds, a code, a run that resumes."""
+"""A signal at any moment of training: one line within two seconds, a code, a run that resumes."""
 
 import os
 import signal
@@ -116,7 +116,7 @@ def test_a_signal_in_a_long_phase_ends_it_at_once_and_nothing_is_lost(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_what_batch_systems_send_saves_like_sigterm(number, tmp_path):
+def test_signals_of_batch_systems_save_like_sigterm(number, tmp_path):
     command = [sys.executable, "-m", "train.main", *RUN, "--config.epochs=1000"]
     process = subprocess.Popen(
         [*command, "--workdir", str(tmp_path / "run")],
@@ -137,7 +137,7 @@ def test_what_batch_systems_send_saves_like_sigterm(number, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_does_not_end_a_training(tmp_path):
+def test_a_closed_pipe_does_not_end_training(tmp_path):
     command = f"{sys.executable} -m train.main {' '.join(RUN)} --workdir {tmp_path}/run"
     subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command} 2>&1 | head -n 1"],

@@ -1,4 +1,4 @@
-"""The terminal prints what users named as text: no markup, emoji codes or control sequences."""
+"""The terminal prints names as text: no markup, emoji codes or control sequences."""
 
 import io
 import re
@@ -72,7 +72,7 @@ def test_a_long_path_in_a_note_is_not_wrapped():
     assert f"resuming in {'a/' * 60}b" in screen.file.getvalue()
 
 
-def test_results_show_names_of_classes_layers_metrics_and_folders_as_text(tmp_path, capsys):
+def test_results_show_all_names_as_text(tmp_path, capsys):
     odd = "[red]$a$:dog:"
     summary = Summary(
         odd, f"{tmp_path}/{odd}", 0.5, 0.5, 1, 10, 2, 3.0, {odd: [0.5]}, None, {odd: 1.0}

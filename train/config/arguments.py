@@ -35,6 +35,8 @@ ANALYSES = {
     "landscape": "the loss around the weights",
     "oscillation": "how often a count changes between training steps, and over time",
 }
+# Each has a device of its own, with threads of its own: of thousands, JAX aborts.
+MOST_SEEDS = 1024
 NEEDED = "give the folder of a run: RUN"
 CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
@@ -349,6 +351,8 @@ def _add_cpu_devices(parser: Parser) -> None:
 def _read_seeds(text: str) -> list[int]:
     # Compared as numbers: 1 and 01 are the same seed.
     texts = text.split(",")
+    if len(texts) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_SEEDS} seeds, got {len(texts):,}")
     if not all(each.isdigit() for each in texts) or len(set(map(int, texts))) < len(texts):
         raise argparse.ArgumentTypeError(
             f"must be different whole numbers, as in 0,1,2,3; got {text!r}"

@@ -21,6 +21,7 @@ from pit_jax.neurons.probe import neuron_layers
 from .. import data
 from ..config.own import shorten_name
 from ..data import Dataset, Split
+from ..data.dataset import check_memory
 from ..errors import UserError
 from ..monitor.nonfinite import find_nonfinite
 from ..program import sharding
@@ -54,6 +55,9 @@ def evaluate(
     samples, note = _select(dataset, split), ""
     if folder is not None:
         samples, note = read_own_images(folder, dataset)
+    # A batch is padded to its size, as floats, however few samples there are.
+    size = 4 * config.batch_size * math.prod(samples.shape)
+    check_memory(size, f"batches of {config.batch_size:,} samples")
     mesh = sharding.make_data_mesh(config.batch_size)
     abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
     # Found again: meanwhile a run that still trains may have deleted the first one.

@@ -66,7 +66,8 @@ def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
     A last batch of another size would have to be compiled separately. Sizes below half the batch
     size of training are not tried.
     """
-    most, samples = config.batch_size, len(dataset.test)
+    samples = len(dataset.test)
+    most = min(config.batch_size, samples)
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)
 
 

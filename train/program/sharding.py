@@ -9,10 +9,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from ..errors import UserError
 
+MOST_CPU_DEVICES = 1024
+
 
 def use_cpu_devices(count: int, batch_size: int, key: str = "config.cpu_devices") -> None:
     """Let a CPU have `count` virtual devices; raise UserError for more than `batch_size`."""
-    # JAX takes minutes to make thousands of them.
+    # Each has threads of its own: of thousands, JAX aborts or takes minutes.
+    if count > MOST_CPU_DEVICES:
+        raise UserError(f"{key} must be at most {MOST_CPU_DEVICES}, got {count}.")
     if not 1 <= count <= max(batch_size, 1):
         raise UserError(
             f"{key} must be at least 1 and at most {batch_size}, the batch size; got {count}."

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.inference.event_driven.assemble import WeightLayer, allocate, assemble
 from pit_jax.inference.event_driven.crossover import Crossover, look_up_crossover
 from pit_jax.inference.event_driven.interpreter import run
@@ -81,7 +82,7 @@ class EventDriven:
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
         """Return logits, the mean over steps, of images `[B, H, W, C]` or `[B, T, H, W, C]`."""
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.ascontiguousarray(read_array("the input", x), np.float32)
         check_input(x.shape, self.shape, self.num_steps)
         frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
         sums = np.zeros((len(x), self._classes), np.int32)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pit_jax.checks.arrays import read_array
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import Weights, step
@@ -69,7 +70,7 @@ class Stream:
                 f"the program has {self.num_steps} steps, and the stream has used all of them; "
                 "begin again with start()."
             )
-        frame = frame if hasattr(frame, "shape") else np.asarray(frame, np.float32)
+        frame = read_array("a frame", frame)
         if frame.shape[1:] != self.shape or (state.steps and len(frame) != len(state.total)):
             batch = len(state.total) if state.steps else "B"
             raise ValueError(

@@ -103,6 +103,12 @@ def test_an_input_of_the_wrong_shape_is_refused(small_program):
         program.event_driven()(x[:, :4])
 
 
+@pytest.mark.parametrize("entry", ["0.5", 1j, object()])
+def test_an_input_of_texts_or_complex_numbers_is_refused(small_program, entry):
+    with pytest.raises(ValueError, match="^the input must be an array of real numbers, got "):
+        small_program[0].event_driven()(np.full((2, 8, 8, 3), entry))
+
+
 def test_a_constant_crossover_holds_for_all_layers(small_program):
     assert all(choice.dense == 2 for choice in run_and_get_choices(*small_program, all_dense))
     assert not any(choice.dense for choice in run_and_get_choices(*small_program, all_event_driven))

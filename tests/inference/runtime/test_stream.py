@@ -92,6 +92,12 @@ def test_a_frame_of_the_wrong_shape_or_batch_is_refused(streaming):
         stream(state, frames[:2, 0])
 
 
+def test_a_frame_of_texts_is_refused(streaming):
+    stream = streaming[1]
+    with pytest.raises(ValueError, match=r"^a frame must be an array of real numbers, got <U3"):
+        stream(stream.start(), np.full((2, 8, 8, 3), "0.5"))
+
+
 def test_a_sample_keeps_its_first_confident_logits(streaming):
     _, stream, frames = streaming
     seen = feed(stream, frames)[1]

@@ -191,7 +191,7 @@ def test_finished_analyses_are_kept_and_missing_ones_added(
 def test_an_analysis_of_a_run_that_still_trains_shows_one_step_in_all_sections(
     finished_run, tmp_path, monkeypatch
 ):
-    """Step, hash, records and scales are those of the checkpoint whose weights were loaded."""
+    """Check that step, hash, records and scales belong to the checkpoint that was loaded."""
     run = shutil.copytree(finished_run, tmp_path / "run")
     digest = hash_file(run / "last" / "62" / "manifest.json")
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -281,7 +281,7 @@ def test_results_of_another_number_of_samples_are_not_reused(
 def test_results_of_another_run_step_or_number_of_samples_are_not_on_the_page(
     other, finished_run, quick_analyses, tmp_path, capsys
 ):
-    """What the page reports is of the runs, steps and samples in its first table."""
+    """Check that all results on the page belong to the runs and steps in its first table."""
     run, out = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "a"
     assert analyze(run, "--only", "logits", "--out", out) == 0
     if other == "step":

@@ -187,7 +187,7 @@ def test_names_without_letters_match_only_exactly(tmp_path):
         label(tmp_path, ["*", "-"], ("-", "+", "x"))
 
 
-def test_two_classes_of_one_name_are_a_doubt(tmp_path):
+def test_two_classes_with_one_name_are_refused(tmp_path):
     with pytest.raises(UserError, match="folder crane may be any of the classes"):
         label(tmp_path, ["crane", "x"], ("crane", "x", "crane"))
 

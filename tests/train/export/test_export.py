@@ -229,7 +229,7 @@ def test_an_existing_export_is_replaced_only_with_overwrite(
 
 
 def test_the_commit_of_training_is_the_one_of_the_checkpoint(workdir, compiled_once, tmp_path):
-    """A run that resumes adds the commit of other code to its folder."""
+    """Resume a run with other code, whose commit is added to its folder."""
     there = shutil.copytree(workdir, tmp_path / "run")
     starts = json.loads((there / "environment.json").read_text())
     later = [*starts, starts[-1] | {"commit": "later"}]
@@ -314,6 +314,7 @@ def test_the_batch_size_divides_the_samples_if_possible():
 
     assert size(64, 360) == 60 and size(128, 10_000) == 125
     assert size(64, 97) == 64 and size(64, 64) == 64 and size(1, 7) == 1
+    assert size(10**9, 97) == 97  # At once.
 
 
 def test_programs_with_other_options_never_get_the_same_folder():

@@ -158,7 +158,7 @@ def test_the_newest_is_restored_with_its_progress(run):
 
 @pytest.mark.parametrize("other", [jnp.bfloat16, jnp.float16, jnp.int32])
 def test_a_state_of_other_types_is_refused_and_not_converted(run, other):
-    """As one that was saved without x64, by a version that did not record this option."""
+    """Restore other types, as from a run without x64 of a version that did not record x64."""
     like = make_state(0)
     like = like.replace(params=jax.tree.map(lambda x: x.astype(other), like.params))
     with (

@@ -96,7 +96,7 @@ def check_resumed(run: Path, undisturbed: Path, program: Program) -> str:
 
 @pytest.mark.parametrize("how", ["deleted", "deep JSON", "a folder", "a pipe", "a device"])
 @pytest.mark.parametrize("name", FILES)
-def test_a_run_resumes_equal_or_is_refused_whatever_happened_to_a_file(
+def test_a_run_resumes_equal_or_is_refused_after_any_damage_to_a_file(
     run, undisturbed, program, name, how
 ):
     harm(run / name, how)
@@ -110,7 +110,7 @@ def test_a_run_resumes_equal_or_is_refused_whatever_happened_to_a_file(
     [*FILES, "first", "last", "best", "compiled", "tensorboard", "last/5", "best/3", "first/0"]
     + [f"last/5/{name}" for name in CHECKPOINT],
 )
-def test_a_run_resumes_equal_or_is_refused_whatever_happened(run, undisturbed, program, name, how):
+def test_a_run_resumes_equal_or_is_refused_after_any_damage(run, undisturbed, program, name, how):
     if not (run / name).exists():
         pytest.skip("this run has no such file")
     harm(run / name, how)
@@ -237,7 +237,7 @@ def test_records_deleted_during_the_run_are_written_again(program, tmp_path, und
 
 
 def test_records_older_than_the_checkpoint_are_read_from_it(run, capsys):
-    """A part of a run that was copied later than the rest is noticed by every program."""
+    """Check that every program notices a part of a run that was copied later."""
     records = read_run_records(run)
     (run / "metrics.jsonl").write_text("")
     assert read_run_records(run) == records and len(records) == 1
@@ -248,7 +248,7 @@ def test_records_older_than_the_checkpoint_are_read_from_it(run, capsys):
 
 
 def test_a_checkpoint_of_another_config_is_refused(run, program):
-    """As when a folder was copied over that of another run."""
+    """Copy the checkpoints of another run into a folder."""
     config = json.loads((run / "config.json").read_text())
     config["neuron"]["decay"] = 0.25
     (run / "config.json").write_text(json.dumps(config))

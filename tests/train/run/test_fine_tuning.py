@@ -143,7 +143,7 @@ def test_before_the_first_evaluation_the_last_checkpoint_is_loaded(tmp_path):
 
 
 def test_the_checkpoint_that_was_loaded_is_printed(tmp_path, capsys):
-    """A run that still trains has another best checkpoint later."""
+    """Load from a run that still trains and has another best checkpoint later."""
     config, best = tiny_finished.get_config(), []
     for steps in (tiny_finished.STEPS_PER_EPOCH + 1, 10**6):
         train(config, tmp_path, stop=stop_after(steps), devices=take_devices(1))

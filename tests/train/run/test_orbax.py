@@ -59,7 +59,7 @@ def test_without_proc_a_link_replaces_an_odd_name(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_that_cannot_be_restored_is_not_saved(tmp_path):
-    """Orbax only warns when it does not write all of its files."""
+    """Lose a file during the save: Orbax only warns if it does not write all files."""
 
     def lose(folder: Path) -> None:
         (folder / "state" / "manifest.ocdbt").unlink()

@@ -240,6 +240,7 @@ def test_the_command_trains_in_its_own_process(alone, tmp_path, programs):
     [
         (("--seeds", "0,x"), "--seeds must be different whole numbers"),
         (("--seeds", "1,1"), "--seeds must be different whole numbers"),
+        (("--seeds", ",".join(map(str, range(3000)))), "--seeds must be at most 1024 seeds"),
         ((), "--seeds"),
         (("--seeds", "1", "--config.seed=2"), "not with --config.seed"),
         (("--seeds", "1", "--nonsense"), "nonsense"),

@@ -20,7 +20,7 @@ from ..storage.extracted import extract_once, fingerprint
 from ..storage.members import get_path, list_files, list_zip, show_place
 from ..storage.names import find_entry, list_places, name_archives, simplify, walk
 from .aedat4 import read_aedat4
-from .recordings import Frames, Recording, load_frames, warn_of_missing
+from .recordings import Frames, Recording, check_once, load_frames, warn_of_missing
 from .splits import select_test
 
 SENSOR = (128, 128)
@@ -150,6 +150,7 @@ def _make_recordings(label: int, files: _Files, suffix: str) -> list[Recording]:
         for pair in files
         if get_path(*pair).suffix.lower() == suffix
     ]
+    check_once((each.number, each) for each in recordings)
     # By number, not by name, where 10 comes before 2: the order of samples follows from this.
     return sorted(recordings, key=lambda recording: recording.number)
 

@@ -16,7 +16,7 @@ from ..storage.cache import choose_cache_folder
 from ..storage.extracted import MANIFEST, check_contents, extract_once, is_whole
 from ..storage.names import find_entry, list_places, name_archives, simplify, walk
 from ..storage.text import read_table, read_text
-from .recordings import Frames, Reader, Recording, load_frames, warn_of_missing
+from .recordings import Frames, Reader, Recording, check_once, load_frames, warn_of_missing
 from .splits import read_manifest
 from .tonic import read_array
 
@@ -192,6 +192,7 @@ def _list_cut(folder: Path, split: str) -> list[Recording]:
         found.append((int(name[1]), name[2], int(label), int(name[3]), file))
     if not found:
         raise UserError(f"{folder} has no LABEL/userNN_light_N.npz; get {HOW}")
+    check_once(((user, simplify(light), *of), file) for user, light, *of, file in found)
     return [
         Recording(label, place, file) for place, (*_, label, _, file) in enumerate(sorted(found))
     ]
@@ -213,6 +214,7 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
         found.append((int(user[1]), user[2], int(file.stem), file))
     if not found:
         raise UserError(f"{folder} has no userNN_light/LABEL.npy; get {HOW}")
+    check_once(((user, simplify(light), label), file) for user, light, label, file in found)
     return [
         Recording(label, place, file) for place, (_, _, label, file) in enumerate(sorted(found))
     ]
@@ -220,20 +222,22 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
 
 def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
     """Return the gestures of the recordings in the list `trials`, each with its start and end."""
-    found = []
+    found, files = [], []
     names = read_text(trials, AGAIN).split()
-    _check_once(trials, names)
+    _check_listed(trials, names)
     for name in names:
-        user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
+        user = re.fullmatch(r"user(\d+)_(.+)\.aedat", name)
         if not user:
             raise UserError(
                 f"{trials}: expected names like user01_led.aedat, got {name[:200]!r}; {AGAIN}"
             )
         file = _require(folder, name)
         _check_user(file, int(user[1]), split)
+        files.append(((int(user[1]), simplify(user[2])), file))
         found += _read_labels(file, _require(folder, f"{Path(name).stem}_labels.csv"))
     if not found:
         raise UserError(f"{trials} names no recording; {AGAIN}")
+    check_once(files)
     return found
 
 
@@ -259,11 +263,11 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
         found.append(Recording(label - 1, number, file, "", start, end))
     if not found:
         raise UserError(f"{labels} has no gesture; {AGAIN}")
-    _check_once(labels, [f"{of.start} to {of.end} µs" for of in found])
+    _check_listed(labels, [f"{of.start} to {of.end} µs" for of in found])
     return found
 
 
-def _check_once(file: Path, names: list[str]) -> None:
+def _check_listed(file: Path, names: list[str]) -> None:
     """Raise UserError if a list has an entry twice, because it would count twice in training."""
     for name, count in Counter(names).items():
         if count > 1:

@@ -13,7 +13,7 @@ from ..dataset import DataNotFound, Dataset
 from ..storage.cache import choose_cache_folder
 from ..storage.members import get_path, list_files, show_place
 from ..storage.names import list_places, simplify
-from .recordings import Frames, Recording, load_frames, warn_of_missing
+from .recordings import Frames, Recording, check_once, load_frames, warn_of_missing
 
 SENSOR = (34, 34)
 PUBLISHED = {"Train": 60_000, "Test": 10_000}
@@ -72,7 +72,9 @@ def _find(root: Path, split: str, cache: Path) -> list[Recording]:
         if files == [] and any(folder.glob(f"{split}*")):
             raise UserError(f"{folder / split} has no .bin file: fetch or extract it again: {HOW}")
         if files:
-            return sorted(_make_recording(file, member) for file, member in files)
+            found = sorted(_make_recording(file, member) for file, member in files)
+            check_once(((each.label, each.number), each) for each in found)
+            return found
     raise DataNotFound("n_mnist", list(places.items()), HOW)
 
 

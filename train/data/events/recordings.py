@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pit_jax.display import print_text
+from pit_jax.display import print_text, show_name
 from pit_jax.events import SkippedWords, integrate_by_number, integrate_by_time
 from pit_jax.events.headers import CameraError
 from pit_jax.events.stream import ClockError, OrderError, check_order
@@ -84,6 +84,20 @@ def check_whole(name: str, value: object) -> None:
     """Raise UserError unless the option `name` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"config.data.{name} must be a whole number and at least 1, got {value!r}.")
+
+
+def check_once(found: Iterable[tuple[Hashable, object]]) -> None:
+    """Raise UserError if two files are of one sample, which would count twice.
+
+    `found` has pairs of what identifies a sample, such as its class and number, and its file.
+    """
+    known: dict[Hashable, object] = {}
+    for sample, file in found:
+        if (other := known.setdefault(sample, file)) is not file:
+            raise UserError(
+                f"{show_name(other)} and {show_name(file)} are the same sample by their names: it "
+                "would count twice. Move one of them out of the folder of the data."
+            )
 
 
 def check_size(count: int, frames: Frames) -> None:

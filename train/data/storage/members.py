@@ -1,5 +1,6 @@
 """Recordings in folders or zip archives, listed without reading them."""
 
+import filecmp
 import re
 import sys
 import zipfile
@@ -66,7 +67,10 @@ def get_path(file: Path, member: str) -> PurePosixPath:
 
 
 def _drop_copies(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    """Drop files such as "1/a (1).bin" or "1/1/a.bin" next to "1/a.bin", and report how many."""
+    """Drop files such as "1/a (1).bin" or "1/1/a.bin" next to "1/a.bin", and report how many.
+
+    Raises UserError if such a file has another content: nobody knows which one is right.
+    """
     keys = [simplify("/".join(_split_name(*pair)[-2:])) for pair in found]
     if len(set(keys)) == len(found):
         return found
@@ -74,10 +78,23 @@ def _drop_copies(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     for _, pair, key in sorted(
         (len(pair[1] or str(pair[0])), pair, key) for pair, key in zip(found, keys, strict=True)
     ):
-        kept.setdefault(key, pair)
+        first = kept.setdefault(key, pair)
+        if first is not pair and not _is_same(first, pair):
+            raise UserError(
+                f"{show_place(*first)} and {show_place(*pair)} have the same name, but another "
+                "content. Move the one that is wrong out of the folder of the data."
+            )
     dropped = len(found) - len(kept)
     print_text(f"{found[0][0].parent}: {dropped} copies of files are skipped", sys.stderr)
     return list(kept.values())
+
+
+def _is_same(one: tuple[Path, str], other: tuple[Path, str]) -> bool:
+    """Return whether two files, or two members of a zip, have the same content."""
+    if one[1]:
+        checksums = _read_checksums(one[0])
+        return checksums[one[1]] == checksums[other[1]]
+    return filecmp.cmp(one[0], other[0], shallow=False)
 
 
 def _split_name(file: Path, member: str) -> list[str]:

@@ -80,7 +80,7 @@ def test_a_decoder_that_does_not_end_is_ended(good, monkeypatch):
     assert np.array_equal(read_aedat4(good), make_stream(0))
 
 
-def test_a_decoder_that_takes_all_memory_is_refused_it(good, monkeypatch):
+def test_a_decoder_cannot_take_all_memory(good, monkeypatch):
     monkeypatch.setattr(aedat4, "MEMORY", 2**26)
     source = aedat4.CHILD.read_text()
     script = good.with_name("child.py")

@@ -330,7 +330,7 @@ def test_n_mnist_recordings_without_events_are_refused_by_name(tmp_path, content
         load("n_mnist", tmp_path, num_frames=1)
 
 
-def test_recordings_that_grow_as_no_recording_does_are_refused(tmp_path, monkeypatch):
+def test_recordings_that_expand_too_far_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("train.data.events.recordings._ALWAYS_FITS", 1000)
     files = make_n_mnist()
     bomb = {"Train/3/00000.bin": bytes(100_000)}
@@ -340,7 +340,7 @@ def test_recordings_that_grow_as_no_recording_does_are_refused(tmp_path, monkeyp
         load("n_mnist", tmp_path, num_frames=1)
     write(tmp_path / "flat", files["Train"] | files["Test"])
     with (tmp_path / "flat" / "Train" / "3" / "00000.bin").open("r+b") as file:
-        file.truncate(2**42)  # Without a byte on the disk.
+        file.truncate(2**42)  # The file takes no space on the disk.
     with pytest.raises(UserError, match="the events of .*00000.bin need at least 40,960.0 GiB"):
         load("n_mnist", tmp_path / "flat", num_frames=1)
 
@@ -357,7 +357,7 @@ def test_a_zip_is_opened_once_for_many_recordings(tmp_path, monkeypatch):
         write(tmp_path, {f"{split}.zip": make_zip(files[split])})
     monkeypatch.setattr(zipfile, "ZipFile", open_and_count)
     assert len(load("n_mnist", tmp_path, num_frames=1).train) == 60
-    assert len(count) <= 8  # To list, to take fingerprints, to read, and the cache, by split.
+    assert len(count) <= 8  # By split: list, take fingerprints, read, cache.
 
 
 @pytest.mark.parametrize("archived", [False, True])

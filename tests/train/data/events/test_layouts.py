@@ -1,5 +1,6 @@
 """Event data sets in the layouts that SpikingJelly, tonic, figshare, Windows and macOS leave."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from tests.train.data.storage.test_archives import pack_tar, pack_zip
 from tests.train.event_files import (
     encode_aedat2,
+    encode_npy,
     make_cifar10_dvs,
     make_gestures,
     make_n_mnist,
+    make_rows,
     make_stream,
     make_tonic_gestures,
     make_zip,
@@ -220,3 +223,68 @@ def test_names_inside_an_archive_are_refused_with_the_name_of_the_archive(tmp_pa
     write(tmp_path / "n_mnist", zips)
     with pytest.raises(UserError, match=r"Train.zip \(Train/x/1.bin\): expected a name like"):
         load("n_mnist", tmp_path / "n_mnist")
+
+
+CAT = RECORDINGS["cat/cifar10_cat_0.aedat"]
+OTHER = encode_aedat2(make_stream(77))
+GESTURE = encode_npy(make_rows(5))
+
+
+@pytest.mark.parametrize(
+    "name, base, more",
+    [
+        ("cifar10_dvs", RECORDINGS, {"cat/cifar10_cat_00.aedat": CAT}),
+        ("cifar10_dvs", RECORDINGS, {"cat/more/cifar10_cat_0.aedat": CAT}),
+        (
+            "cifar10_dvs",
+            RECORDINGS,
+            {"cat/a/cifar10_cat_5.aedat": CAT, "cat/cifar10_cat_5.AEDAT": CAT},
+        ),
+        ("cifar10_dvs", RECORDINGS, {"cat/cifar10_cat_0 (1).aedat": OTHER}),
+        ("cifar10_dvs", RECORDINGS, {"cat/cifar10_cat_0 - Copy.AEDAT": OTHER}),
+        ("n_mnist", N_MNIST, {"Train/3/0.bin": N_MNIST["Train/3/00000.bin"]}),
+        ("n_mnist", N_MNIST, {"Test/more/3/000.BIN": N_MNIST["Test/3/00000.bin"]}),
+        ("n_mnist", N_MNIST, {"Train/3/00000 (1).bin": N_MNIST["Train/7/00001.bin"]}),
+        (
+            "dvs_gesture",
+            GESTURES,
+            {
+                "DvsGesture/trials_to_train.txt": b"user01_led.aedat user1_led.aedat",
+                "DvsGesture/user1_led.aedat": GESTURES["DvsGesture/user01_led.aedat"],
+                "DvsGesture/user1_led_labels.csv": GESTURES["DvsGesture/user01_led_labels.csv"],
+            },
+        ),
+        (
+            "dvs_gesture",
+            GESTURES,
+            {
+                "DvsGesture/trials_to_train.txt": b"user01_led.aedat user01_LED.aedat",
+            },
+        ),
+    ],
+    ids=range(10),
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_one_sample_under_two_names_is_refused_with_both(tmp_path, name, base, more, packed):
+    files = base | more
+    if packed:
+        for top in {file.split("/")[0] for file in files}:
+            of = {file: raw for file, raw in files.items() if file.startswith(f"{top}/")}
+            pack_zip(tmp_path / f"{top}.zip", of)
+    else:
+        write(tmp_path, files)
+    with pytest.raises(UserError, match="are the same sample by|have the same name, but") as error:
+        load(name, tmp_path, num_frames=1)
+    told = str(error.value)
+    assert len(re.findall(r"\.(?:aedat|bin)\b", told, re.IGNORECASE)) == 2 and "\n" not in told
+
+
+@pytest.mark.parametrize("other", ["user01_led/00", "user1_led/0", "user01_LED/0"])
+def test_one_gesture_of_tonic_under_two_names_is_refused_with_both(tmp_path, other):
+    content = make_tonic_gestures()
+    for split, files in content.items():
+        write(tmp_path / "DVSGesture", files)
+    folder = tmp_path / "DVSGesture" / "ibmGestureTrain"
+    write(folder, {f"{name}.npy": GESTURE for name in ("user01_led/0", other)})
+    with pytest.raises(UserError, match=f"(?s){other}.npy.*are the same sample by their names"):
+        load("dvs_gesture", tmp_path, num_frames=1)

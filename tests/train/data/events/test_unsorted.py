@@ -94,7 +94,7 @@ def test_gestures_and_n_mnist_and_tonics_gestures_have_the_same_key(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["refuse", "sort", "skip"])
-def test_a_wrapped_clock_is_called_one_and_never_sorted(tmp_path, rule):
+def test_a_wrapped_clock_is_reported_and_never_sorted(tmp_path, rule):
     events = make_stream(0, count=100)
     events["t"] = (2**32 - 5_000 + events["t"]) % 2**32
     write_cifar10_dvs(tmp_path, encode_aedat2(events))
@@ -106,7 +106,7 @@ def test_a_wrapped_clock_is_called_one_and_never_sorted(tmp_path, rule):
 
 
 @pytest.mark.parametrize("rule", ["refuse", "sort", "skip"])
-def test_a_clock_that_wrapped_outside_of_a_gesture_is_called_one(tmp_path, rule):
+def test_a_clock_that_wrapped_outside_of_a_gesture_is_reported(tmp_path, rule):
     events = make_stream(0, count=300)
     # The gesture, 0 to 4,000 µs, comes before and after the wrap, and in order by itself.
     events["t"] = np.r_[:4_000:40, 2**31 - 4_000 : 2**31 : 40, :4_000:40]

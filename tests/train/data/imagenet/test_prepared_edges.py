@@ -37,7 +37,7 @@ TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 @pytest.mark.parametrize("size", [-512, -1024, -(2**60), 10**9, 2**80])
 @pytest.mark.parametrize("name", [TRAIN, VAL])
-def test_an_archive_with_a_size_that_lies_ends_in_one_sentence(tmp_path, capsys, size, name):
+def test_an_archive_with_a_wrong_size_ends_in_one_sentence(tmp_path, capsys, size, name):
     source = write_archives(tmp_path / "source")
     member = "n01440764.tar" if name == TRAIN else "ILSVRC2012_val_00000001.JPEG"
     huge = b"\x80" + size.to_bytes(11, "big") if size > 10**10 else encode_size(size)
@@ -94,7 +94,7 @@ def test_a_copy_of_a_validation_image_is_refused_by_name(tmp_path, capsys, lost)
     images = source / "ILSVRC" / "Data" / "CLS-LOC" / "val"
     first, second, *_ = sorted(images.iterdir())
     first.with_suffix(".jpg").write_bytes(first.read_bytes())
-    if lost:  # The number of images is right then.
+    if lost:  # Then the number of images is right.
         second.unlink()
     message = run_refused_prepare(capsys, source, tmp_path / "out")
     assert f"{images} has the image {first.stem} 2 times. Remove the copies" in message

@@ -240,7 +240,7 @@ def test_idx_headers_that_declare_gigabytes_are_refused_without_them(tmp_path, r
 
 
 def test_a_gzip_file_that_does_not_end_is_read_as_far_as_its_header_says(tmp_path):
-    """More follows than the header declares: further members, a thousand times the file."""
+    """Append further members, a thousand times the file, after the size in the header."""
     content = encode(TRAIN)
     (tmp_path / "a").write_bytes(gzip.compress(content) + gzip.compress(bytes(200 << 20), 9))
     seconds, most = measure(lambda: read_idx(tmp_path / "a", ndim=3))

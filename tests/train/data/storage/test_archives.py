@@ -1,4 +1,4 @@
-"""Members of archives: names of every origin, sizes that lie, bombs, links and checksums."""
+"""Members of archives: names of every origin, wrong sizes, bombs, links and checksums."""
 
 import bz2
 import gzip
@@ -134,7 +134,7 @@ def encode_size(size: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
-def test_tar_sizes_that_lie_are_refused_at_once(tmp_path, archive, message, compress):
+def test_wrong_tar_sizes_are_refused_at_once(tmp_path, archive, message, compress):
     (tmp_path / "a.tar").write_bytes(compress(archive + bytes(1024) if archive else archive))
     begun = time.monotonic()
     with pytest.raises(DamagedArchive, match=message):

@@ -117,7 +117,7 @@ def test_an_extraction_that_is_not_whole_is_made_again(archive, tmp_path, how):
         (folder / "3.npy").write_bytes(b"")
     elif how == "manifest":
         (folder / MANIFEST).write_text("[]")
-    elif how == "no manifest":  # Of an older version, whose extraction was killed.
+    elif how == "no manifest":  # The folder of an older version, whose extraction was killed.
         (folder / MANIFEST).unlink()
         (folder / "3.npy").unlink()
     else:
@@ -161,7 +161,7 @@ def test_a_flipped_bit_in_an_extracted_file_is_refused_when_it_is_read(archive, 
     ],
 )
 @pytest.mark.parametrize("pack", [pack_tar, pack_zip])
-def test_the_folder_around_the_files_is_left_away(tmp_path, files, endings, pack):
+def test_the_folder_around_the_files_is_removed_from_paths(tmp_path, files, endings, pack):
     extract_once(pack(tmp_path / "archive", files), tmp_path / "data", endings)
     assert [p.name.lower() for p in (tmp_path / "data").iterdir() if p.name != MANIFEST] == [
         "1.npy"
