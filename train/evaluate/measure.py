@@ -60,7 +60,7 @@ def evaluate(
     check_memory(size, f"batches of {config.batch_size:,} samples")
     mesh = sharding.make_data_mesh(config.batch_size)
     abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
-    # Found again: meanwhile a run that still trains may have deleted the first one.
+    # Searched again, because a run that still trains may have deleted the first one.
     saved = restore.identify_checkpoint(workdir, checkpoint)
     state = restore.read_state(saved, abstract)
     pure = make_pure_program(config, dataset)

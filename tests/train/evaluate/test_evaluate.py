@@ -455,9 +455,12 @@ def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
         (("--split", "train", "--folder", "."), "--folder has no splits"),
         (("--out", "a.txt"), "--out must end in .json, got a.txt"),
         (("--batch-size", "0"), "--batch-size must be at least 1, got 0"),
-        (("--batch-size", "1000000000"), "batches of 1,000,000,000 samples need at least"),
         (
-            ("--batch-size", "1000000000", "--cpu-devices", "100000"),
+            ("--overwrite", "--batch-size", "1000000000"),
+            "batches of 1,000,000,000 samples need at least",
+        ),
+        (
+            ("--overwrite", "--batch-size", "1000000000", "--cpu-devices", "100000"),
             "--cpu-devices must be at most 1024, got 100000",
         ),
         (("--verbose",), "there is no option --verbose; see --help"),
