@@ -32,15 +32,15 @@ def show_value(value: object) -> str:
     """Return a value for an error: its `repr`, in one line and cut after 60 characters."""
     try:
         text = show_name(repr(value))
-    except Exception:  # Of a user's class, or a whole number of thousands of digits.
+    except Exception:  # Raised by a user's class, or for an integer of thousands of digits.
         text = f"a value of the type {show_name(type(value).__name__)}"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def escape_math(name: object) -> str:
-    """Return a name for a text of matplotlib, which would typeset what is between two dollars.
+    """Return a name for a text of matplotlib, which would typeset text between two dollars.
 
-    A leading `_` follows a space without width, as legends skip labels that begin with it.
+    A zero-width space is put before a leading `_`, because legends skip labels that begin with it.
     """
     shown = escape_controls(name).replace("$", r"\$")
     return f"\u200b{shown}" if shown.startswith("_") else shown

@@ -44,7 +44,7 @@ def reading(
             f"{path} needs more memory than there is, or its sizes are damaged. {advice}"
         ) from raised
     except BaseException as raised:
-        # Whatever else is no Exception asks the program to stop: it is no fault of the file.
+        # Other exceptions that are no Exception are requests to stop, not faults of the file.
         if not isinstance(raised, Exception) and type(raised).__name__ != "PanicException":
             raise
         if isinstance(raised, OSError) and raised.errno:
@@ -95,7 +95,7 @@ def plan_process(script: Path, *words: str, seconds: int = 0, memory: int = 0) -
 
 
 def run_parser(script: Path, *words: str, content: bytes = b"", seconds: int, memory: int) -> bytes:
-    """Return what a script prints, run by a process with limits, which can take nothing down.
+    """Return the output of a script that runs in a child process with limits on time and memory.
 
     `content` is its standard input. Raises ValueError if it fails, crashes or does not end.
     """

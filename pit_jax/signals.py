@@ -314,7 +314,7 @@ def _forget() -> None:
 
 
 class _Stream(io.FileIO):
-    """An output stream that goes quiet when its reader is gone; a training outlives any error."""
+    """An output stream that drops output when its reader is gone; no error of it ends training."""
 
     def write(self, data: Any) -> int:
         """Write `data`; raise FileError once if the stream cannot be written, as on a full disk."""
@@ -331,7 +331,7 @@ class _Stream(io.FileIO):
 
 
 def _guard_streams() -> None:
-    """Let stdout and stderr go quiet when nobody reads them, and print any character."""
+    """Let stdout and stderr drop output that nobody reads, and print any character."""
     with suppress(OSError):
         # Closed streams: the next opened file would get their numbers, and then their output.
         while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:

@@ -164,7 +164,7 @@ def read_atis(source: Source) -> np.ndarray:
 
 @contextmanager
 def open_recording(source: Source, kind: str) -> Iterator[tuple[io.BufferedIOBase, str, int]]:
-    """Open a file; yield it, its name and its size. Whatever the block raises names the file."""
+    """Open a file; yield it, its name and its size. Errors of the block name the file."""
     if isinstance(source, str | os.PathLike):
         # An absolute Path needs no expansion, which saves time for the many files of a data set.
         itself = isinstance(source, Path) and source.is_absolute()

@@ -26,7 +26,10 @@ def main(path: str) -> None:
 
 
 def read_group(group: h5py.Group, size: int, depth: int) -> dict[str, Any]:
-    """Return what a group has, as dictionaries of arrays and texts; the file has `size` bytes."""
+    """Return the contents of a group as dictionaries of arrays and texts.
+
+    The file has `size` bytes.
+    """
     if not depth:
         raise ValueError(f"groups nested more than {DEEPEST} deep")
     tree: dict[str, Any] = {}

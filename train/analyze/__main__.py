@@ -119,7 +119,7 @@ def read_run(
     check_data(workdir, dataset)
     # The argument is a batch size; this one divides among all devices.
     mesh = sharding.make_data_mesh(jax.device_count())
-    # Found again: meanwhile a run that still trains may have deleted the first one.
+    # Searched again, because a run that still trains may have deleted the first one.
     saved = restore.identify_checkpoint(workdir, checkpoint)
     model, variables = load_network(config, saved, dataset)
     records = read_run_records(workdir)

@@ -184,7 +184,7 @@ class DataNotFound(UserError):
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Return what a run records of its data as loaded, as values of JSON.
+    """Return the description of loaded data that a run records, as values of JSON.
 
     Names of the classes in the order of their labels, the normalization, and for each split the
     number of samples and a hash: of all labels and samples (of only some if they take more than

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def name_source(split: str, folder: Path | None) -> str:
-    """Return how files name what was evaluated: a split, or images that are never taken for one."""
+    """Return the part of a file name for a split, or for images: the latter is never a split."""
     if folder is None:
         return split
     # The hash distinguishes folders of the same name; resolved, because "." has none.

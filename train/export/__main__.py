@@ -81,7 +81,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
             "the network unchanged. Export without --pixels."
         )
     options = {"weights": args.weights, "code": args.code}
-    # Found again: meanwhile a run that still trains may have deleted the first one.
+    # Searched again, because a run that still trains may have deleted the first one.
     saved = restore.identify_checkpoint(args.workdir, args.checkpoint)
     about = _describe_program(args, saved, config, dataset)
     program = compile_run.compile_checkpoint(config, saved, dataset, **options)

@@ -113,7 +113,7 @@ def _group(tree: Any, suffix: str = "") -> dict[str, Array]:
 
 
 def _describe(outputs: list[str], flags: Flags) -> str:
-    # Causes before what follows from them.
+    # Causes come before their consequences.
     if not flags.images:
         return IMAGES
     for layer, is_finite in flags.weights.items():

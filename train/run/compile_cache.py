@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax._src import compilation_cache  # There are no public names to set a cache of one's own.
+from jax._src import compilation_cache  # JAX has no public way to set a custom cache.
 from jax._src.compilation_cache_interface import CacheInterface
 
 from ..errors import UserError

@@ -17,8 +17,8 @@ from orbax.checkpoint._src.metadata import step_metadata_serialization  # It has
 
 from ..files import read_file, write_atomically
 
-# Orbax looks for some of its files by `glob`, where `[`, `?`, `*` and a backslash in the name of a
-# folder are no characters, and takes `gs:/` anywhere in a path for Google's storage.
+# Orbax looks for some of its files by `glob`, which reads `[`, `?`, `*` and a backslash in the name
+# of a folder as a pattern. It also takes `gs:/` anywhere in a path for Google's storage.
 PLAIN = re.compile(r"[\w/.,+=@%~ -]*")
 DESCRIPTORS = Path("/proc/self/fd")
 METADATA = "_CHECKPOINT_METADATA"

@@ -131,7 +131,7 @@ def _load_variables(name: str) -> tuple[Mapping[str, Any], str]:
         raise UserError(
             f"config.pretrained: {error} Give the folder of a run or of an import: {HOW}"
         ) from error
-    except ValueError as error:  # Also a UserError, of a run or of a name that is no path.
+    except ValueError as error:  # Includes UserError, raised for a run or an invalid path.
         raise UserError(f"config.pretrained: {error}") from error
 
 

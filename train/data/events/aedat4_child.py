@@ -29,7 +29,7 @@ def main() -> None:
             message = (str(error) or type(error).__name__).encode(errors="replace")[:1000]
             answers.write(struct.pack("<qq", -1, len(message)) + message)
         else:
-            limit_process(0, memory)  # A parent that is slow to read is no reason to end.
+            limit_process(0, memory)  # A parent that is slow to read must not end this process.
             answers.write(struct.pack("<q", sum(map(len, parts))))
             for part in parts:
                 answers.write(part.data.cast("B") if len(part) else b"")

@@ -1,4 +1,4 @@
-"""Counts of what was changed in recordings, passed from the workers that convert them to the run.
+"""Count changes of recordings, and pass the counts from the workers that convert them to the run.
 
 A note is saved next to the cache, so that a run that finds its frames in the cache reports it too.
 """

@@ -60,7 +60,7 @@ class Recording(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """How frames are made of events: their number, rule, sizes, and what is done without order."""
+    """Options of frames: number, rule, sizes, and what happens to events that are out of order."""
 
     num_frames: int
     split_by: str

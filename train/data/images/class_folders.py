@@ -47,7 +47,7 @@ def find_classes(place: Path) -> dict[str, Path]:
 
 
 def list_class_folders(place: Path) -> list[Path]:
-    """Return the folders in `place`, without those of systems, in the order of their labels."""
+    """Return the folders in `place`, without system folders, in the order of their labels."""
     folders = {}
     for entry in _scan(place):
         if _leads_to(entry, "is_dir"):
@@ -130,7 +130,7 @@ def describe_others(others: Mapping[str, int]) -> str:
 
 
 def _walk(top: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield all files in `top` and in the folders below, without those of systems."""
+    """Yield all files in `top` and in the folders below, without system files."""
     # Each folder with the numbers of the folders above it, because a loop of links would never end.
     open_folders = [(top, frozenset(map(_identify, top.resolve().parents)))]
     while open_folders:
@@ -145,7 +145,7 @@ def _walk(top: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, without files and folders of systems."""
+    """Return the entries of a folder, without system files and folders."""
     with reading(folder, "a folder", error=UserError), os.scandir(folder) as entries:
         found = [entry for entry in entries if not is_system_file(entry.name)]
     for entry in found:

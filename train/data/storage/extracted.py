@@ -73,9 +73,9 @@ def is_whole(folder: Path, content: str = "") -> bool:
 
 
 def fingerprint(archive: Path) -> str:
-    """Return what identifies the content of an archive without reading all of it.
+    """Return values that identify the content of an archive without reading all of it.
 
-    The ends of a gz and of a zip have the checksums of what is in it.
+    The ends of a gz and of a zip have the checksums of the contents.
     """
     size = archive.stat().st_size
     with archive.open("rb") as opened:

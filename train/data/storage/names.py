@@ -61,7 +61,7 @@ def normalize_member(archive: Path, name: str) -> PurePosixPath:
 def simplify(name: str) -> str:
     """Return a file name without case, decomposed accents and the mark of a copy, to compare it."""
     folded = unicodedata.normalize("NFC", name).casefold()
-    # Most of 70,000 names are no copies, and the expression takes longer than all else here.
+    # Most of 70,000 names are not copies, and the expression takes most of the time here.
     return _COPY.sub("", folded) if "(" in folded or "copy" in folded else folded
 
 
@@ -106,13 +106,13 @@ def name_archives(stems: Iterable[str], endings: Sequence[str] = ARCHIVES) -> tu
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in `folder` and in its folders, without those that systems make."""
+    """Yield the files in `folder` and in its folders, without system files."""
     for place, files in _walk(folder):
         yield from (place / name for name in files if not is_system_file(name))
 
 
 def walk_folders(folder: Path) -> Iterator[Path]:
-    """Yield `folder` and the folders in it, outer ones first, without those that systems make."""
+    """Yield `folder` and the folders in it, outer ones first, without system folders."""
     return (place for place, _ in _walk(folder))
 
 

@@ -32,9 +32,9 @@ def list_members(
 ) -> Iterator[Member]:
     """Yield the files of the archive at bytes `[start, end)` of `file`; only headers are read.
 
-    Folders and devices are skipped. `file` is only read forward, if what the caller reads of a
-    member is read before the next one is asked for. Raises `ValueError` with the offset at which
-    the archive is truncated or damaged; `bound` says in its words why nothing is after `end`.
+    Folders and devices are skipped. `file` is only read forward if the caller reads each member
+    before it requests the next one. Raises `ValueError` with the offset at which the archive is
+    truncated or damaged; in this error, `bound` explains why nothing is after `end`.
     """
     # Not tarfile: it accepts archives that stop between two members, it never ends if a size is
     # negative, and its errors have no offset.
@@ -79,7 +79,7 @@ def list_members(
 
 
 def _read_record(kind: bytes, content: bytes, at: int) -> dict[str, Any]:
-    """Return what a record changes of the next member: `path`, `size`, or that it is `sparse`."""
+    """Return the changes of a record to the next member: `path`, `size`, or that it is `sparse`."""
     if kind == LONG_NAME:
         return {"path": content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     changed: dict[str, Any] = {}
