@@ -50,7 +50,7 @@ def train(
     """
     started = time.monotonic()
     check_parts(config)
-    hosts.check_equal_values("libraries and options of JAX", describe_common())
+    hosts.check_equal_values("libraries and JAX options", describe_common())
     shared = select_shared_keys(config.to_dict())
     with hosts.agree(shared, find_newest_step(workdir)) as begun:
         program = program or load_program(config, devices, fresh=begun is None)

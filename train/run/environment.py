@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..files import write_atomically
 from .reading import read_starts
 
-# Options of JAX that change what is computed: a run that resumes must have the same.
+# JAX options that change the computed numbers: a run that resumes must have the same.
 REFUSED = (
     *("jax_enable_x64", "jax_explicit_x64_dtypes", "jax_numpy_dtype_promotion"),
     *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_random_seed_offset"),
@@ -87,10 +87,10 @@ def note_start(workdir: Path, step: int, pretrained: str = "") -> None:
 def compare_environments(
     workdir: Path, starts: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
 ) -> str:
-    """Return a line on what differs `now` from the latest start; an empty text if nothing does.
+    """Return a line on the differences of `now` from the latest start; empty if there are none.
 
-    Raises UserError for another option of JAX that changes what is computed. Older versions of this
-    program recorded fewer of them.
+    Raises UserError for other JAX options that change the computed numbers. Older versions of this
+    program recorded fewer options.
     """
     was = starts[-1] if starts else {}
     differing = [name for name in now if name in was and was[name] != now[name]]
@@ -116,7 +116,7 @@ def _list_versions() -> dict[str, str]:
 
 
 def _read_options() -> dict[str, Any]:
-    """Return the options of JAX by their names there; older versions of JAX have fewer."""
+    """Return the JAX options by their names in JAX; older versions of JAX have fewer."""
     names = (name for name in (*REFUSED, *REPORTED) if hasattr(jax.config, name))
     values = {name: getattr(jax.config, name) for name in names}
     return {
