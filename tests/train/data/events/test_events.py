@@ -333,8 +333,8 @@ def test_n_mnist_recordings_without_events_are_refused_by_name(tmp_path, content
 def test_recordings_that_expand_too_far_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("train.data.events.recordings._ALWAYS_FITS", 1000)
     files = make_n_mnist()
-    bomb = {"Train/3/00000.bin": bytes(100_000)}
     for split in files:
+        bomb = {f"{split}/3/00000.bin": bytes(100_000)}
         write(tmp_path, {f"{split}.zip": make_zip(files[split] | bomb)})
     with pytest.raises(UserError, match=r"00000.bin\) has .* bytes that expand to 100,000"):
         load("n_mnist", tmp_path, num_frames=1)

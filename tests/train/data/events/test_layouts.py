@@ -281,8 +281,7 @@ def test_one_sample_under_two_names_is_refused_with_both(tmp_path, name, base, m
 
 @pytest.mark.parametrize("other", ["user01_led/00", "user1_led/0", "user01_LED/0"])
 def test_one_gesture_of_tonic_under_two_names_is_refused_with_both(tmp_path, other):
-    content = make_tonic_gestures()
-    for split, files in content.items():
+    for files in make_tonic_gestures().values():
         write(tmp_path / "DVSGesture", files)
     folder = tmp_path / "DVSGesture" / "ibmGestureTrain"
     write(folder, {f"{name}.npy": GESTURE for name in ("user01_led/0", other)})

@@ -126,3 +126,19 @@ def test_damaged_files_of_spikingjelly_are_refused_by_name(tmp_path, content, me
     with pytest.raises(UserError, match=message) as error:
         load("dvs_gesture", tmp_path, num_frames=1)
     assert "user02_lab_0.npz" in str(error.value) and str(error.value).count("\n") < 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "0/user10_fluorescent_led_00.npz",
+        "00/user10_fluorescent_led_0.npz",
+        "0/user10_Fluorescent_led_0.npz",
+    ],
+)
+def test_one_gesture_under_two_names_is_refused_with_both(tmp_path, other):
+    files = {name: encode_npz(make_stream(0)) for name in [*GESTURES, f"train/{other}"]}
+    write(tmp_path / "DVSGesture" / "events_np", files)
+    with pytest.raises(UserError, match="are the same sample by their names") as error:
+        load("dvs_gesture", tmp_path, num_frames=1)
+    assert other in str(error.value) and "0/user10_fluorescent_led_0.npz" in str(error.value)
