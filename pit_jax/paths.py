@@ -15,8 +15,8 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
     """Return the path that `text` means, with a leading `~` expanded.
 
     Relative paths and links stay as they are. Raises ValueError for an empty text, for names that
-    are too long, and for names with a zero byte or with bytes that are not UTF-8, because a program
-    could not record them. The current folder and the target of a link are checked too.
+    are too long, and for names that a program could not record: with a zero byte, or with bytes
+    that are not UTF-8. The current folder and the target of a link are checked too.
     """
     try:
         name = os.fsdecode(text)

@@ -186,10 +186,10 @@ class DataNotFound(UserError):
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """Return the description of loaded data that a run records, as values of JSON.
 
-    Names of the classes in the order of their labels, the normalization, and for each split the
-    number of samples and a hash: of all labels and samples (of only some if they take more than
-    `HASHED_BYTES`), or, on disk, of the numbers by class and what the data set itself identifies
-    its files by. Equal data have equal descriptions.
+    It has the names of the classes in the order of their labels, the normalization, and for each
+    split the number of samples and a hash. In memory, all labels and samples are hashed, or only
+    some samples above `HASHED_BYTES`; on disk, the numbers by class and the split's `identity`.
+    Equal data have equal descriptions.
     """
     splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
     return {
