@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tests.train.helpers import ENVIRONMENT, ROOT, TINY, list_saved_steps, make_program_on
 from tests.train.test_kills import assert_nothing_was_lost, finish
 from train.config.cli import parse
-from train.program.program import note_if_slow
+from train.program.program import note_if_slow, report_slow_trace
 
 # A program that begins as `python -m train.main` does, and makes one phase last for a minute.
 SLOW = """
@@ -192,3 +192,37 @@ def test_a_slow_compilation_is_reported():
     with note_if_slow(notes.append, ConfigDict({"accumulate": 1}), seconds=60):
         pass
     assert len(notes) == 1
+
+
+def test_a_slow_trace_of_a_network_is_reported_before_anything_compiles(capsys):
+    @report_slow_trace(seconds=0.01)
+    def trace(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    assert trace(0.3) == 0.3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: tracing the network takes longer than 0.01 s,")
+    with report_slow_trace():
+        pass
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_deep_network_is_traced_ends_at_once(tmp_path):
+    words = [*RUN, "--config.model.stages=1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.main", *words, "--workdir", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "tracing the network takes longer than 20 s" in line:
+            break
+    code, lines = interrupt(process, signal.SIGINT, group=False)
+    assert code == 130 and lines[0].startswith("stopped by SIGINT;") and len(lines) == 1
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ the compiler inserts the collectives. So means over the batch, in the loss, the 
 BatchNorm, are over the global batch, and results depend on the number of devices only by rounding.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -18,6 +19,7 @@ from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from pit_jax.display import print_text
 from pit_jax.neurons.probe import neuron_layers
 
 from .. import memory
@@ -38,6 +40,30 @@ from .trial import try_parts
 
 # After this time users ask whether a program hangs.
 SLOW_SECONDS = 20
+
+
+@contextmanager
+def _note_after(seconds: float, note: Callable[[str], None], text: str) -> Iterator[None]:
+    """Call `note` with `text` if the block takes longer than `seconds`."""
+    timer = Timer(seconds, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def report_slow_trace(seconds: float = SLOW_SECONDS) -> Iterator[None]:
+    """Print a line if the block, which traces a network, takes longer than `seconds`."""
+    text = (
+        f"note: tracing the network takes longer than {seconds:g} s, as for networks of hundreds "
+        "of blocks or on a busy machine. Fewer layers shorten it, and compiling too; Ctrl-C ends "
+        "it."
+    )
+    with _note_after(seconds, partial(print_text, file=sys.stderr, flush=True), text):
+        yield
 
 
 class CompiledStep:
@@ -97,6 +123,7 @@ class Program(NamedTuple):
     pretrained: str = ""
 
 
+@report_slow_trace()
 def make_program(
     config: ConfigDict,
     dataset: Dataset,
@@ -191,13 +218,8 @@ def note_if_slow(
         f"Fewer layers{parts if config.accumulate > 1 else ''} shorten it; the next start reads "
         "the programs from the folder `compiled`."
     )
-    timer = Timer(seconds, note, [text])
-    timer.daemon = True
-    timer.start()
-    try:
+    with _note_after(seconds, note, text):
         yield
-    finally:
-        timer.cancel()
 
 
 def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:

@@ -109,8 +109,8 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
 def read_scales(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """Return the scales of PIT by layer, `[T, C]` or `[C]`.
 
-    They are the averaged ones in a run with `config.averaging`. Nothing else of the checkpoint is
-    read, and no device is used.
+    They are the averaged ones in a run with `config.averaging`. Of the checkpoint, only they and
+    the step are read, and no device is used.
     """
     _check_whole(checkpoint, f"{COPY}, {OR_RESUME}")
     saved = _read_shapes(checkpoint.folder)
@@ -120,7 +120,8 @@ def read_scales(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         for path, leaf in flatten_dict(saved).items()
         if path[: len(inside)] == inside and path[-1] in SCALES and hasattr(leaf, "shape")
     }
-    found = _read_leaves(checkpoint.folder, saved, wanted)
+    found = _read_leaves(checkpoint.folder, saved, wanted | {("step",)})
+    check_step(checkpoint.folder, found.pop(("step",)))
     return select_scales(
         unflatten_dict({path[len(inside) :]: leaf for path, leaf in found.items()})
     )

@@ -23,7 +23,7 @@ from train.loop import train
 from train.program.program import Program
 from train.report.sections import read_run
 from train.run.reading import load_run_config, read_run_records, read_starts
-from train.run.restore import load_variables
+from train.run.restore import load_scales, load_variables
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -267,8 +267,9 @@ def test_a_checkpoint_with_the_name_of_another_step_is_refused(run, program, nam
     said = f"{step} has the state of step {newest.name}: it was renamed or copied"
     with pytest.raises(UserError, match=said):
         train(get_config(), run, program=program)
-    with pytest.raises(UserError, match=said):
-        load_variables(run, name)
+    for read in (load_variables, load_scales):
+        with pytest.raises(UserError, match=said):
+            read(run, name)
 
 
 def test_a_lost_checkpoint_of_the_best_epoch_is_reported_at_resume(run, program, capsys):
