@@ -17,6 +17,10 @@ CONTROLS = re.compile(
 FORMULA = re.compile(r"[\t\n]|[\s\ufeff]*[=+\-@＝＋－＠]")
 NEGATIVE = re.compile(r"-(\d+(\.\d*)?(e[+-]?\d+)?%?|inf|nan)", re.IGNORECASE)
 
+# Paths come from command lines, config pages and the configs of runs, and every message may have
+# one: so this is shared by all of the process (`note_path`).
+_of_several_lines: set[str] = set()
+
 
 def escape_controls(text: object) -> str:
     r"""Return `text` with control characters as escapes such as `\x1b`; newline and tab stay."""
@@ -57,9 +61,25 @@ def escape_formula(cell: Any) -> Any:
     return f"'{cell}" if FORMULA.match(cell) and not NEGATIVE.fullmatch(cell) else cell
 
 
+def note_path(path: str) -> None:
+    """Remember the names in a path that have newlines, for `show_text`."""
+    for name in path.split("/"):
+        if "\n" in name:
+            # Of a name of newlines alone, every end of a line would be replaced.
+            _of_several_lines.add(name if name.strip() else f"/{name}")
+
+
+def show_text(text: object) -> str:
+    r"""Return lines for a terminal: like `escape_controls`, with noted paths in one line."""
+    shown = str(text)
+    for name in sorted(_of_several_lines, key=len, reverse=True):
+        shown = shown.replace(name, show_name(name))
+    return escape_controls(shown)
+
+
 def print_text(text: object, file: Any = None, *, flush: bool = False) -> None:
-    """Print lines that may have names in them; control characters become visible."""
-    print(escape_controls(text), file=file or sys.stdout, flush=flush)
+    """Print lines that may have names in them, as `show_text` returns them."""
+    print(show_text(text), file=file or sys.stdout, flush=flush)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pit_jax.display import note_path
+
 # The limits of Linux and macOS, in bytes: of a name and of a whole path.
 MOST_NAME, MOST_PATH = 255, 4095
 # Addresses such as gs://bucket/run.
@@ -40,6 +42,8 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
         ) from error
     _check_utf_8(name, real)
     _check_length(name, real)
+    for each in (name, real):
+        note_path(each)
     # A name given as ./~ would become a home folder when the recorded path is read again.
     return path.absolute() if str(path).startswith("~") else path
 

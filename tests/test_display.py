@@ -15,8 +15,10 @@ from pit_jax.display import (
     escape_formula,
     escape_math,
     show_name,
+    show_text,
     show_value,
 )
+from pit_jax.paths import read_path
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,14 @@ def test_control_characters_in_names_become_visible(name, shown):
 )
 def test_printable_names_stay(name):
     assert escape_controls(name) == name
+
+
+@pytest.mark.parametrize("name", ["a\nb/c", "a/b\n\nc", "/x/\n/y", "/x/ \n\n ", "../-\n-.py"])
+def test_paths_of_several_lines_are_shown_in_one_and_other_lines_stay(name, monkeypatch):
+    monkeypatch.setattr("pit_jax.display._of_several_lines", set())
+    read_path(name)
+    lines = show_text(f"no {name}:\ngive one\nof a or b").split("\n")
+    assert lines == [f"no {show_name(name)}:", "give one", "of a or b"]
 
 
 def test_a_name_of_several_lines_is_shown_in_one():

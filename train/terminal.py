@@ -14,7 +14,7 @@ from rich.progress import (
 from rich.status import Status
 from rich.text import Text
 
-from pit_jax.display import escape_controls
+from pit_jax.display import show_text
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as text, with control characters visible."""
-        return super().render_str(escape_controls(text), **options)
+        return super().render_str(show_text(text), **options)
 
     def status(self, status: RenderableType, **options: Any) -> Status:
         """Return a line with a spinner, shown while it is entered."""
@@ -55,4 +55,4 @@ def track(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console or Terminal()) as progress:
-        yield from progress.track(items, total=total, description=escape_controls(description))
+        yield from progress.track(items, total=total, description=show_text(description))

@@ -20,8 +20,10 @@ from tests.train.helpers import (
     write_cifar100,
 )
 from tests.train.imagenet_files import run_prepare, write_folders
+from tests.train.tiny import get_config
 from train import data
 from train.analyze.__main__ import main as analyze
+from train.check.__main__ import main as check
 from train.evaluate.__main__ import main as evaluate
 from train.export.__main__ import main as export
 from train.report.__main__ import main as report
@@ -150,6 +152,60 @@ def test_an_error_that_names_a_path_of_many_lines_has_at_most_three(
     error = capsys.readouterr().err
     assert len(error.splitlines()) <= 3
     assert "--config.epochs=0" in words or r"a\n\nb/c\nd\ne\x1b[2J" in error
+
+
+LINES = "a\n\nb/c\nd\x1b[2J"
+PAGE = """
+from tests.train import tiny
+
+def get_config():
+    config = tiny.get_config()
+    config.{key} = {value!r}
+    return config
+"""
+FOLDER = {"name": "folder", "data_dir": LINES, "size": 8}
+CACHED = {"name": "dvs_digits", "data_dir": "data", "cache_dir": f"{LINES}/file"}
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("data", FOLDER),
+        ("data", FOLDER | {"data_dir": f"./{LINES}/../x\ny"}),
+        ("data", FOLDER | {"data_dir": "link"}),
+        ("data", {"name": "mnist", "data_dir": LINES}),
+        ("data", {"name": "n_mnist", "data_dir": LINES}),
+        ("data", CACHED),
+        ("pretrained", LINES),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("program", ["train", "check", "evaluate"])
+def test_a_path_of_many_lines_in_a_page_or_a_run_is_printed_in_one(
+    key, value, program, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("pit_jax.display._of_several_lines", set())
+    monkeypatch.setattr("train.data.events.tonic.fetch", lambda *_: False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / LINES).mkdir(parents=True)
+    (tmp_path / LINES / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / LINES)
+    (tmp_path / "page.py").write_text(PAGE.format(key=key, value=value))
+    words = ["--config", "page.py", "--config.cpu_devices=4"]
+    if program == "train":
+        assert run_main(*words, "run") == 2
+    elif program == "check":
+        assert check(["check", *words, "--out", "out"]) == 2
+    else:
+        config = get_config()
+        config[key] = value
+        (tmp_path / "run" / "last" / "3").mkdir(parents=True)
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config.to_dict()))
+        assert evaluate(["evaluate", "run", "--cpu-devices=4"]) == 2
+    printed = capsys.readouterr().err
+    assert not [name for name in ("a\n\nb", "c\nd", "x\ny") if name in printed]
+    named = key == "data" and "\n" in value["data_dir"]
+    assert not named or r"c\nd" in printed or r"x\ny" in printed
 
 
 @pytest.mark.parametrize(
