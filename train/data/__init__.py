@@ -22,7 +22,7 @@ from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
 from .imagenet import dataset
 from .images import cifar, digits, folder, mnist, synthetic
 from .own import load_own
-from .subsets import choose_subsets
+from .subsets import check_numbers, choose_subsets
 
 __all__ = ["DATASETS", "ArraySplit", "DataNotFound", "Dataset", "DiskSplit", "Split", "load"]
 
@@ -73,6 +73,7 @@ def load(
         raise UserError(f"config.data.data_dir must be a folder, and {data_dir} is a file.")
     if options.get("cache_dir") not in (None, ""):  # The configs' default is "".
         options["cache_dir"] = str(read_place("data.cache_dir", options["cache_dir"]))
+    check_numbers(train_images, validation)  # Before anything is downloaded or decoded.
     function = find_part("data", name)
     check_keys("data", list_options("data", function), options)
     if name in DATASETS:

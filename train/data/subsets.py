@@ -22,7 +22,7 @@ def choose_subsets(
     indices of both parts in the training split of `dataset`. Raises UserError for numbers that
     leave a part empty, and for data that are read from disk.
     """
-    _check_types(train_images, validation)
+    check_numbers(train_images, validation)
     if train_images:
         dataset = _take_training_images(dataset, train_images, test_rest)
     if validation:
@@ -63,12 +63,13 @@ def _rank_in_class(labels: np.ndarray, seed: tuple[int, ...]) -> tuple[np.ndarra
     return places, np.arange(len(labels)) - first[labels[places]]
 
 
-def _check_types(train_images: int, validation: float) -> None:
-    if isinstance(train_images, bool) or not isinstance(train_images, int):
+def check_numbers(train_images: int, validation: float) -> None:
+    """Raise UserError for numbers that no data set could have; call it before one is loaded."""
+    if type(train_images) is not int or train_images < 0:
         raise UserError(
             f"config.data.train_images must be a whole number (0: all), got {train_images!r}."
         )
-    if isinstance(validation, bool) or not isinstance(validation, int | float):
+    if type(validation) not in (int, float) or not 0 <= validation < 1:
         raise UserError(
             "config.data.validation must be a share of the training images, at least 0 (none) and "
             f"less than 1, got {validation!r}."
@@ -77,7 +78,7 @@ def _check_types(train_images: int, validation: float) -> None:
 
 def _take_training_images(dataset: Dataset, count: int, test_rest: bool) -> Dataset:
     train = _require_arrays("train_images", dataset, dataset.train)
-    if not 0 <= count <= len(train):
+    if count > len(train):
         raise UserError(
             f"config.data.train_images must be from 1 to {len(train):,}, the training images of "
             f"{dataset.name}, or 0 for all, got {count}."
@@ -97,7 +98,7 @@ def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
             f"config.data.validation must be 0, got {share}: {dataset.name} already has a "
             "validation split."
         )
-    count = round(share * len(train)) if 0 < share < 1 else 0
+    count = round(share * len(train))
     if not 0 < count < len(train):
         raise UserError(
             "config.data.validation must be a share of the training images, at least 0 (none) and "

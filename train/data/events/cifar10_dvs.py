@@ -21,7 +21,7 @@ from ..storage.members import get_path, list_files, list_zip, show_place
 from ..storage.names import find_entry, list_places, name_archives, simplify, walk
 from .aedat4 import read_aedat4
 from .recordings import Frames, Recording, check_once, load_frames, warn_of_missing
-from .splits import select_test
+from .splits import check_rule, select_test
 
 SENSOR = (128, 128)
 PUBLISHED = dict.fromkeys(CLASSES, 1_000)
@@ -78,6 +78,9 @@ def cifar10_dvs(
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
+    frames = Frames(num_frames, split_by, SENSOR, (size, size), unsorted)
+    frames.check()
+    check_rule("cifar10_dvs", split)
     cache = choose_cache_folder(data_dir, cache_dir).absolute()
     recordings, suffix = _find(Path(data_dir).absolute(), cache)
     tested = select_test("cifar10_dvs", split, recordings)
@@ -87,7 +90,7 @@ def cifar10_dvs(
         [recording for recording, test in zip(recordings, tested, strict=True) if not test],
         [recording for recording, test in zip(recordings, tested, strict=True) if test],
         READERS[suffix],
-        Frames(num_frames, split_by, SENSOR, (size, size), unsorted),
+        frames,
         cache,
     )
 

@@ -66,6 +66,8 @@ def dvs_gesture(
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
+    frames = Frames(num_frames, split_by, SENSOR, (size, size), unsorted)
+    frames.check()
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
     # IBM's files come first: they have the published split and times in microseconds.
     train, test, read = (
@@ -78,7 +80,6 @@ def dvs_gesture(
     published = [{name: counts[name][copy] for name in counts} for copy in ("IBM", "tonic")]
     found = {"train": len(train), "test": len(test)}
     warn_of_missing("dvs_gesture", found, *published)
-    frames = Frames(num_frames, split_by, SENSOR, (size, size), unsorted)
     return load_frames("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
 
 

@@ -47,10 +47,11 @@ def n_mnist(
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
+    frames = Frames(num_frames, split_by, SENSOR, SENSOR, unsorted)
+    frames.check()
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
     train, test = (_find(root, name, cache / "n_mnist") for name in PUBLISHED)
     warn_of_missing("n_mnist", {"Train": len(train), "Test": len(test)}, PUBLISHED)
-    frames = Frames(num_frames, split_by, SENSOR, SENSOR, unsorted)
     return load_frames("n_mnist", 10, train, test, read_recording, frames, cache)
 
 

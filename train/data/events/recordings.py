@@ -137,10 +137,9 @@ def load_frames(
     """Return the recordings as counts `N T H W 2`, made once and then read from the cache.
 
     Counts are uint16, or float32 if they were resized. `read` returns the events of a file.
-    Raises UserError that names the file if `read` fails.
+    Raises UserError that names the file if `read` fails. Call `frames.check` before the recordings
+    are found: a mistake must not cost the minutes of an extraction or a download.
     """
-    # Options first: a mistake in one must not cost the minutes that reading fingerprints may take.
-    frames.check()
     check_size(len(train) + len(test), frames)
     splits, notes = [], []
     for recordings in (train, test):

@@ -14,16 +14,21 @@ from .recordings import Recording
 FOLDER = Path(__file__).parents[1] / "splits"
 
 
+def check_rule(name: str, rule: str) -> None:
+    """Raise `UserError` for a rule that `splits/NAME.json` does not have."""
+    rules = list(read_manifest(name))
+    if rule not in rules:
+        raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
+
+
 def select_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
     """Return a mask of the test recordings, by `rule` of `splits/NAME.json`.
 
     A rule selects a half-open range of the numbers in the file names, a half-open range of the
     ranks of these names in their class, or the numbers in a list for each class. Raises `UserError`
-    for an unknown rule, and for one that leaves the training or the test set empty.
+    for a rule that leaves the training or the test set empty.
     """
     rules = read_manifest(name)
-    if rule not in list(rules):
-        raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
     by, chosen = rules[rule]["by"], rules[rule]["test"]
     if by == "list":
         what = "listed numbers"

@@ -188,3 +188,18 @@ def test_the_configs_of_event_data_sets_are_loaded_with_their_defaults(tmp_path)
     assert options["unsorted"] == "sort"
     given = dict(options) | {"data_dir": tmp_path}
     assert len(load(given.pop("name"), given.pop("data_dir"), **given).train) == 10
+
+
+@pytest.mark.parametrize("name", ["cifar10_dvs", "dvs_gesture", "n_mnist"])
+@pytest.mark.parametrize(
+    "option, value",
+    [("num_frames", 0), ("split_by", "x"), ("unsorted", None), ("validation", 1.5)],
+)
+def test_options_are_checked_before_recordings_are_looked_for(tmp_path, name, option, value):
+    with pytest.raises(UserError, match=f"^config.data.{option} "):
+        load(name, tmp_path, **{option: value})
+
+
+def test_the_rule_of_the_split_is_checked_before_recordings_are_looked_for(tmp_path):
+    with pytest.raises(UserError, match="^config.data.split is 'x'; it can be "):
+        load("cifar10_dvs", tmp_path, split="x")
