@@ -208,12 +208,12 @@ def read(
         files[name] = content = _read_content(folder, name)
         if len(content) != identity["bytes"]:
             raise ArtifactError(
-                f"{folder / name} has {len(content):,} of {identity['bytes']:,} bytes; take "
+                f"{folder / name} has {len(content):,} of {identity['bytes']:,} bytes; get "
                 "another copy, or write it again."
             )
         if _identify(content) != identity:
             raise ArtifactError(
-                f"{folder / name} was changed after it was written; take another copy, or write "
+                f"{folder / name} was changed after it was written; get another copy, or write "
                 "it again."
             )
     return manifest, files
@@ -236,7 +236,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     text = _read_content(folder, MANIFEST)
     if _read_content(folder, MANIFEST_HASH) != make_hash_line(text, MANIFEST):
         raise ArtifactError(
-            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or truncated; take "
+            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or truncated; get "
             "another copy, or write it again."
         )
     with reading(folder / MANIFEST, "a manifest of an artifact", error=ArtifactError):

@@ -27,7 +27,7 @@ def reading(
     kind: str = "",
     *,
     error: type[ValueError] = FileError,
-    advice: str = "Take another copy of it.",
+    advice: str = "Get another copy of it.",
 ) -> Iterator[None]:
     """Raise `error` for whatever the block raises, with the name of the file `path`.
 
@@ -78,7 +78,7 @@ def check_declared(path: object, what: str, declared: int, there: int) -> None:
     if not 0 <= declared <= there:
         raise FileError(
             f"{path} is damaged: its header declares {declared:,} bytes of {what}, but there are "
-            f"{there:,}. Take another copy of it."
+            f"{there:,}. Get another copy of it."
         )
 
 

@@ -25,7 +25,7 @@ class Stopped(BaseException):
     ],
 )
 def test_all_errors_of_a_parser_become_one_error_with_the_name_of_the_file(raised):
-    with pytest.raises(FileError, match="a.bin .*Take another copy") as error:
+    with pytest.raises(FileError, match="a.bin .*Get another copy") as error:
         with reading("a.bin", "a picture"):
             raise raised
     assert len(str(error.value).splitlines()) == 1

@@ -93,7 +93,7 @@ def load_array(content: io.BufferedIOBase, path: str, size: int) -> np.ndarray:
     if min(shape, default=1) < 0 or not dtype.itemsize or declared < len(raw):
         raise FileError(
             f"{path} is damaged: its header declares {shape} values of {dtype}, {declared:,} "
-            f"bytes, but there are {len(raw):,}. Take another copy of it."
+            f"bytes, but there are {len(raw):,}. Get another copy of it."
         )
     check_declared(path, "values", declared, len(raw))
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if by_column else "C")

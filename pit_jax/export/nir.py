@@ -135,7 +135,7 @@ def _read_metadata(
             same = isinstance(found, str) and found == _hash_graph(graph)
         if not same:
             raise ArtifactError(
-                f"{where} does not match its hash; take another copy, or export it again."
+                f"{where} does not match its hash; get another copy, or export it again."
             )
     steps = known.get("num_steps") if num_steps is None else num_steps
     if steps is None:

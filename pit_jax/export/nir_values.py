@@ -28,7 +28,7 @@ def read_numbers(name: str, what: str, value: Any) -> np.ndarray:
             ) from None
         array = array.astype(np.float32)
     if not np.all(np.isfinite(array)):
-        raise NotInNIR(f"{name} has {what} that is not finite; take another copy of the graph.")
+        raise NotInNIR(f"{name} has {what} that is not finite; get another copy of the graph.")
     largest = np.abs(array).max(initial=0)
     if largest > jnp.finfo(jnp.result_type(float)).max:
         raise NotInNIR(f"{name} has {what} of {largest:g}, which is too large for float32.")

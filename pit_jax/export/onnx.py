@@ -61,7 +61,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
         line = artifact.read_bytes(_get_hash_path(path))
     if line != artifact.make_hash_line(content, path.name):
         raise ArtifactError(
-            f"{path} does not match its .sha256 file; take another copy, or export it again."
+            f"{path} does not match its .sha256 file; get another copy, or export it again."
         )
     with reading(path, "an ONNX file of this package", error=ArtifactError, advice=AGAIN):
         # On other devices sums may be rounded, for example to TF32.

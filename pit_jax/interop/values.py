@@ -28,7 +28,7 @@ def check_values(names: Iterable[str], read: Callable[[str], np.ndarray]) -> Non
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"it has weights that no network can use: {', '.join(problems[:3])}{more}. Take "
+            f"it has weights that no network can use: {', '.join(problems[:3])}{more}. Use "
             "another checkpoint, from before training diverged."
         )
 

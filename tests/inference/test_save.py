@@ -117,7 +117,7 @@ def test_one_flipped_bit_in_any_file_is_refused(saved, tmp_path_factory, place):
     content = bytearray((folder / name).read_bytes())
     content[at % len(content)] ^= 1 << bit
     (folder / name).write_bytes(content)
-    with pytest.raises(ArtifactError, match="take another copy"):
+    with pytest.raises(ArtifactError, match="get another copy"):
         load(folder)
 
 

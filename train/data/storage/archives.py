@@ -60,7 +60,7 @@ class DamagedArchive(UserError):
         self.archive, self.reason = archive, reason
 
     def __str__(self) -> str:
-        return f"{self.archive} is not a complete archive ({self.reason}). Take another copy of it."
+        return f"{self.archive} is not a complete archive ({self.reason}). Get another copy of it."
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def is_zip(archive: Path) -> bool:
     for magic, kind in FOREIGN.items():
         if start.lstrip().startswith(magic):
             raise UserError(
-                f"{archive} is {kind}, which is not read. Take a zip or tar.gz instead, or extract "
+                f"{archive} is {kind}, which is not read. Use a zip or tar.gz instead, or extract "
                 "it."
             )
     return start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
@@ -145,13 +145,13 @@ def _iterate_tar(archive: Path) -> Iterator[Entry]:
 def _check_start(archive: Path, start: bytes, *, is_compressed: bool) -> None:
     """Raise UserError for a file of another kind, which would be reported as a damaged tar."""
     if is_compressed and start.startswith((*OPENERS, b"PK\x03\x04")):
-        raise UserError(f"{archive} has another archive in it. Extract it once, and take that one.")
+        raise UserError(f"{archive} has another archive in it. Extract it, and use that one.")
     if not is_compressed and any(start) and start[257:262] != b"ustar":
         try:
             tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
             raise UserError(
-                f"{archive} is no tar or zip archive. Take another copy of it."
+                f"{archive} is no tar or zip archive. Get another copy of it."
             ) from error
 
 

@@ -49,7 +49,7 @@ def normalize_member(archive: Path, name: str) -> PurePosixPath:
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
     if ".." in parts:
         raise FileError(
-            f"{archive} has the member {name!r}, which is outside of the archive. Take another "
+            f"{archive} has the member {name!r}, which is outside of the archive. Get another "
             "copy of it."
         )
     # Absolute names are read as relative ones, as tar and unzip do.

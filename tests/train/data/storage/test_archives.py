@@ -160,7 +160,7 @@ def test_links_are_refused_when_their_content_is_needed(tmp_path, kind):
         "data_batch_1",
         "other",
     ]
-    with pytest.raises(UserError, match="a link as data_batch_1. Pack the files themselves"):
+    with pytest.raises(UserError, match="data_batch_1 as a link. Pack the files themselves"):
         read_named(tmp_path / "a.tar", ["data_batch_1"], "")
 
 
