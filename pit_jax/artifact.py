@@ -93,10 +93,11 @@ def _check_json(name: str, value: Any, depth: int = 0) -> None:
             raise ValueError(
                 f"{show_value(name)} is nested more than {depth} times; store less."
             ) from None
+    parts: dict[Any, Any] = {}
     if isinstance(value, dict):
         parts = {key: each for key, each in value.items() if isinstance(key, str)}
-    else:
-        parts = dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
     for key, each in parts.items():
         _check_json(f"{name}[{key!r}]", each, depth + 1)
     raise ValueError(

@@ -85,7 +85,7 @@ BUSY = {
     "a loop": "while True:\n    pass",
     "C code": "import numpy as np\nx = np.ones((3000, 3000))\nwhile True: x = x @ x / 3000",
     "a lock": "import threading\nthreading.Event().wait()",
-    # exec: dash ignores a signal between its vfork and the start of `sleep`, which would go on.
+    # exec: dash ignores a signal between its vfork and the start of `sleep`, which would continue.
     "a child process": "subprocess.run(['sh', '-c', 'echo ready; exec sleep 60'])\ntime.sleep(60)",
 }
 

@@ -187,7 +187,7 @@ def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
 
 
 def _check_config(checkpoint: Checkpoint) -> None:
-    """Raise UserError if a checkpoint was saved with another config than that of its folder."""
+    """Raise UserError if a checkpoint was saved with another config than its folder has."""
     copy = read_progress(checkpoint.folder).files.get("config.json")
     if copy is None:  # An older version saved this checkpoint.
         return

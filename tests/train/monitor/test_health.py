@@ -217,7 +217,7 @@ def test_the_record_of_an_epoch_has_the_measures_of_every_layer(program, uninter
 
 
 def test_measures_agree_with_states_stepped_by_hand(program, uninterrupted):
-    """The measures are computed as the documentation defines them."""
+    """Compute the measures as the documentation defines them, and compare."""
     state, step, counts = program.first_state(), program.compile_step(), []
     batches = program.batches(0)
     for _ in range(STEPS_PER_EPOCH):

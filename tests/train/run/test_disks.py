@@ -57,7 +57,7 @@ def test_a_read_only_disk_is_refused(disk):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_compilation_cache")  # Compiled programs take room, too.
 def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path):
-    """With each size, another write fails: of a compiled program, a checkpoint, a manifest."""
+    """Let another write fail with each size: of a compiled program, a checkpoint, a manifest."""
     config = parse(["main", *MANY])[0]
     train(config, tmp_path / "alone", devices=take_devices(1))
     program = make_program_on(1, config)

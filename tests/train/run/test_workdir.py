@@ -51,7 +51,7 @@ def get_refusal(workdir: Path, call: Callable[..., object] = claim_and_release) 
 
 
 def test_a_run_with_another_config_is_refused_before_it_compiles(run, compiled):
-    """Both values of each differing key are named."""
+    """Check that the error names both values of each differing key."""
 
     def train_other(workdir: Path, _: dict) -> None:
         config = get_config()

@@ -214,7 +214,7 @@ def test_the_results_of_other_seeds_are_never_replaced(tmp_path, there, capsys):
 
 
 def test_the_command_prints_every_seed_and_their_deviation(at_once, monkeypatch, capsys):
-    """The runs have finished, so nothing is trained."""
+    """Repeat the command of finished runs, which trains nothing."""
     # The command changes its process: its devices, signal handlers and logging.
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     monkeypatch.setattr(command, "silence_storage_threads", lambda: None)

@@ -52,11 +52,11 @@ def test_one_event_out_of_order_is_refused_with_the_key_that_accepts_it(tmp_path
     assert str(error.value).count("\n") < 3
 
 
-@pytest.mark.parametrize("rule, left_out", [("sort", 0), ("skip", 1)])
-def test_one_event_out_of_order_is_sorted_or_skipped_and_counted(tmp_path, rule, left_out, capfd):
+@pytest.mark.parametrize("rule, skipped", [("sort", 0), ("skip", 1)])
+def test_one_event_out_of_order_is_sorted_or_skipped_and_counted(tmp_path, rule, skipped, capfd):
     events = make_stream(get_seed(2, 5))
     write_cifar10_dvs(tmp_path, encode_aedat2(delay(events)))
-    want = count_in_frames(np.delete(events, 10) if left_out else events, 2)
+    want = count_in_frames(np.delete(events, 10) if skipped else events, 2)
     assert np.array_equal(load_bird(tmp_path, rule, num_frames=2), want)
     done = {"sort": "sorted", "skip": "skipped"}[rule]
     note = f"note: cifar10_dvs: events out of order were {done} (config.data.unsorted): 1 in 1 rec"
