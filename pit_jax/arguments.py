@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from pit_jax.checks.bounds import MOST_WHOLE
 from pit_jax.display import print_text, show_name
 from pit_jax.environment import check_compiler_flags, explain_environment
 from pit_jax.paths import read_path
@@ -77,8 +78,8 @@ class Parser(argparse.ArgumentParser):
         return f"there is no option {option}; {hint.format(value=equals + value)}"
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return an argparse type for whole numbers of at least `least`."""
+def at_least(least: int, most: int = MOST_WHOLE) -> Callable[[str], int]:
+    """Return an argparse type for whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
         try:
@@ -87,6 +88,8 @@ def at_least(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from error
         if number < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {number}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, got {number}")
         return number
 
     return parse

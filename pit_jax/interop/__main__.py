@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import pit_jax
-from pit_jax.arguments import Parser, UsageError, path, start
+from pit_jax.arguments import Parser, UsageError, at_least, path, start
 from pit_jax.artifact import hash_file
+from pit_jax.checks.bounds import MOST_SEED
 from pit_jax.display import print_text
 from pit_jax.interop.convert import convert, find_layout
 from pit_jax.interop.errors import CheckpointError
@@ -60,8 +61,10 @@ def build_parser(prog: str) -> Parser:
         metavar="NAME",
         help="drop a name, or all names of a layer, of the checkpoint; may be repeated",
     )
-    parser.add_argument("--num-classes", type=int, metavar="N", help="default: the checkpoint's")
-    parser.add_argument("--num-steps", type=int, default=1, metavar="T", help="default: 1")
+    parser.add_argument(
+        "--num-classes", type=at_least(1), metavar="N", help="default: the checkpoint's"
+    )
+    parser.add_argument("--num-steps", type=at_least(1), default=1, metavar="T", help="default: 1")
     parser.add_argument(
         "--field",
         action="append",
@@ -70,7 +73,12 @@ def build_parser(prog: str) -> Parser:
         help="a field of the network, as in --field 'pool_after=[1,2,4,6,8]'; may be repeated",
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="image size"
+        "--size",
+        type=at_least(1),
+        nargs=2,
+        default=(224, 224),
+        metavar=("H", "W"),
+        help="image size",
     )
     parser.add_argument(
         "--skip",
@@ -79,7 +87,8 @@ def build_parser(prog: str) -> Parser:
         metavar="LAYER",
         help="keep the initial values of a layer, e.g. head; may be repeated",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of these initial values")
+    seed = at_least(0, MOST_SEED)
+    parser.add_argument("--seed", type=seed, default=0, help="seed of these initial values")
     return parser
 
 

@@ -125,6 +125,10 @@ def test_an_existing_folder_is_not_overwritten(checkpoint, tmp_path, capsys):
     "arguments, message",
     [
         (["--field", "width"], "--field must be NAME=JSON, e.g. width=64"),
+        (["--seed", "9" * 30], "--seed must be at most 4294967295, got 9"),
+        (["--size", "0", "9"], "--size must be at least 1, got 0"),
+        (["--size", "9" * 30, "9"], "--size must be at most 2147483647, got 9"),
+        (["--num-steps", "0"], "--num-steps must be at least 1, got 0"),
         (["--field", "depth=3"], "the network 'resnet18' cannot be built: .*depth"),
         (["--layout", "torchvision"], "must have a fc.weight with 2 axes; give another --layout"),
         (["--entry", "model"], "a dictionary with net, epoch, but not a state_dict under 'model'"),

@@ -71,6 +71,7 @@ def test_layers_prints_a_row_with_path_and_shape_per_layer(capsys):
         (["--layers"], "exactly one network"),
         (["resnet8", "--neuron", "PTI"], "invalid choice: 'PTI'"),
         (["resnet8", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["resnet8", "--batch", "9" * 30], "--batch must be at most 2147483647, got 9"),
         (["resnet8", "--fields", "[1]"], r"--fields must be a JSON object, got \[1\]"),
         (["resnet8", "--fields", '{"widht": 8}'], "resnet8: .*widht"),
     ],
