@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,6 +87,17 @@ def compile_as_users_do() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", jit_fully)
+        yield
+
+
+@contextmanager
+def compile_quickly() -> Iterator[None]:
+    """Let `jax.jit` compile with little optimization in the block.
+
+    For files of tests that compile many small functions and compare no bits with those of users.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK_OPTIONS))
         yield
 
 

@@ -1,6 +1,7 @@
 """A step that is not finite: nothing is lost, and the first layer that is not finite is named."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from tests.helpers import compile_quickly
 from tests.train.helpers import (
     get_bits,
     list_saved_steps,
@@ -43,6 +45,12 @@ def lose(logits, labels, *, of: int = 0):
     """Return the cross-entropy, or NaN for a batch of several whose first label is `of`."""
     value = cross_entropy(logits, labels)
     return jax.numpy.where((labels[0] == of) & (len(labels) > 1), jax.numpy.nan, value)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly() -> Iterator[None]:
+    with compile_quickly():
+        yield
 
 
 @pytest.fixture(scope="module")
