@@ -111,7 +111,9 @@ def format_count(count: int) -> str:
     """Return four digits and a unit, e.g. 11.18M for 11180810; 0 is a dash."""
     if count < 1000:
         return str(count) if count else "-"
-    value, units = float(count), iter("kMGTP")
+    if count >= 10**18:
+        return f"{count:.3e}"
+    value, units = float(count), iter("kMGTPE")
     unit = ""
     # Compare the rounded value, because 999,951 prints as 1.000M, not as 1000.k.
     while float(f"{value:.4g}") >= 1000:

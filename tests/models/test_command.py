@@ -92,6 +92,8 @@ def test_user_mistakes_print_one_error_line(arguments, message, capsys):
         (999_951, "1.000M"),
         (11_180_810, "11.18M"),
         (2_285_373_952, "2.285G"),
+        (999_960_000_000_000_000, "1.000E"),
+        (4 * 10**18, "4.000e+18"),
     ],
 )
 def test_numbers_have_four_digits_and_a_unit(count, text):
