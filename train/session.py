@@ -94,8 +94,7 @@ class Session:
         with ExitStack() as stack:
             with hosts.raise_on_all_hosts():
                 self._open(stack)
-            # Without an error `__exit__` closes everything; with one the `with` block has closed it
-            # already.
+            # Without an error `__exit__` closes everything; otherwise the `with` block has done so.
             self._stack = stack.pop_all()
         return self
 

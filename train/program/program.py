@@ -161,17 +161,15 @@ def make_program(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
-    key = make_key(config.seed, everywhere)
-    start = sharding.place(dict(given), everywhere)
+    key, start = make_key(config.seed, everywhere), sharding.place(dict(given), everywhere)
     begin = cache(lambda: compile_checked(first_state, mesh, feed.batch_at(0), key(), start))
+    compile_step = partial(compile_checked, step, mesh, abstract, feed.abstract_batch)
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
         first_state=lambda: begin()(feed.batch_at(0), key(), start),
-        compile_step=lambda: CompiledStep(
-            compile_checked(step, mesh, abstract, feed.abstract_batch)
-        ),
+        compile_step=lambda: CompiledStep(compile_step()),
         batches=feed.batches,
         evaluate=evaluate,
         neuron_layers=list_neuron_layers(pure, abstract, dataset),
