@@ -144,15 +144,15 @@ def _make_part(
         case nir.Conv2d():
             return _read_conv(name, node, shape)
         case nir.Affine() | nir.Linear():
-            return _read_dense(name, node, map_shape)
+            return _read_dense(name, node, shape, map_shape)
         case nir.Scale():
             scale = _spread(name, "scale", node.scale, shape)
             return lambda name: Scale(name=name), {"scale": scale}
         case nir.SumPool2d():
-            window = _read_window(name, node)
+            window = _read_window(name, node, shape)
             return lambda name: partial(sum_pool, **window), {}
         case nir.AvgPool2d():
-            window = _read_window(name, node)
+            window = _read_window(name, node, shape)
             terms = math.prod(window["window"])
             return lambda name: lambda x: sum_pool(x, **window) / terms, {}
         case nir.Flatten():
@@ -168,6 +168,7 @@ def _make_part(
 
 
 def _read_conv(name: str, node: nir.Conv2d, shape: Shape) -> tuple[Make, Params]:
+    _check_images(name, shape)
     weight = read_numbers(name, "weights", node.weight)
     groups = read_whole(name, "groups", node.groups, 1)
     stride = read_pair(name, "stride", node.stride, 1)
@@ -192,6 +193,12 @@ def _read_conv(name: str, node: nir.Conv2d, shape: Shape) -> tuple[Make, Params]
     return lambda name: conv(name=name), params
 
 
+def _check_images(name: str, shape: Shape) -> None:
+    """Raise NotInNIR unless inputs are images, as convolutions and pools over two axes read."""
+    if len(shape) != 3:
+        raise NotInNIR(f"{name} reads images (H, W, C), channels last, not the shape {shape}.")
+
+
 def _read_bias(name: str, value: Any, features: int) -> np.ndarray:
     bias = read_numbers(name, "a bias", value)
     if bias.size != 1 and bias.shape != (features,):
@@ -208,13 +215,20 @@ def _read_padding(name: str, padding: Any, stride: tuple[int, int]) -> Any:
 
 
 def _read_dense(
-    name: str, node: nir.Affine | nir.Linear, map_shape: Shape | None
+    name: str, node: nir.Affine | nir.Linear, shape: Shape, map_shape: Shape | None
 ) -> tuple[Make, Params]:
     """Return a linear layer, which reads the flattened map of the shape `map_shape` if given."""
     weight = read_numbers(name, "weights", node.weight)
     if weight.ndim != 2:
         raise NotInNIR(f"{name} has weights of the shape {weight.shape}; it must have two axes.")
     features = len(weight)
+    if weight.shape[1] != shape[-1]:
+        # Some tools declare [1, C], and then (C, 1) are C places with one channel.
+        hint = f"; NIR has no batch axis, so declare the input as [{shape[0]}], not [1, {shape[0]}]"
+        raise NotInNIR(
+            f"{name} has weights of the shape {weight.shape}, which do not fit inputs of the shape "
+            f"{shape}, channels last{hint if shape == (weight.shape[1], 1) else ''}."
+        )
     if map_shape is not None and weight.shape[1] == math.prod(map_shape):
         # NIR flattens images with the channels first, this package with the channels last.
         places = weight.reshape(features, map_shape[-1], *map_shape[:-1])
@@ -360,7 +374,8 @@ def _show_range(values: np.ndarray) -> str:
     return f"{least:g}" if least == most else f"{least:g}...{most:g}"
 
 
-def _read_window(name: str, node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:
+def _read_window(name: str, node: nir.AvgPool2d | nir.SumPool2d, shape: Shape) -> dict[str, Any]:
+    _check_images(name, shape)
     top, left = read_pair(name, "padding", node.padding, 0)
     return {
         "window": read_pair(name, "a kernel size", node.kernel_size, 1),
