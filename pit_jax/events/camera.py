@@ -3,6 +3,7 @@
 files.py reads recordings of real cameras.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Camera:
         The image is centered in the field of view, on black. The same seed returns the same
         events. Raises ValueError for an image of another dtype or rank, or larger than the sensor.
         """
-        whole(0)("seed", seed)
+        whole(0, math.inf)("seed", seed)  # NumPy takes seeds of any size.
         random = np.random.default_rng(seed)
         size = (self.height, self.width)
         thresholds = np.maximum(
