@@ -35,8 +35,7 @@ ANALYSES = {
     "landscape": "the loss around the weights",
     "oscillation": "how often a count changes between training steps, and over time",
 }
-# Each has a device of its own, with threads of its own: of thousands, JAX aborts.
-MOST_SEEDS = 1024
+MOST_SEEDS = 1024  # Each has its own device, with its own threads: JAX aborts with thousands.
 NEEDED = "give the folder of a run: RUN"
 CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
