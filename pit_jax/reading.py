@@ -14,6 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pit_jax.display import note_path
+
+# How `plan_process` finds this package: last, so that no module next to it replaces one of Python.
+START = (
+    f"import sys; sys.path.append({str(Path(__file__).parents[1])!r}); "
+    "from pit_jax.reading import run_script; run_script(*sys.argv[1:])"
+)
 LONGEST = 200  # Characters of a foreign message that an error quotes.
 
 
@@ -35,6 +42,7 @@ def reading(
     FileError, pass unchanged, so the block may check what it reads. A missing or forbidden file is
     reported as such, without `advice`. Signals and exits pass too.
     """
+    note_path(str(path))
     try:
         yield
     except (error, FileError):
@@ -88,7 +96,7 @@ def plan_process(script: Path, *words: str, seconds: int = 0, memory: int = 0) -
     The script may import pit_jax. See `limit_process`.
     """
     # -P: the folder of the script has modules with names of packages, such as nir and tonic.
-    command = [sys.executable, "-P", __file__, str(script), str(seconds), str(memory), *words]
+    command = [sys.executable, "-P", "-c", START, str(script), str(seconds), str(memory), *words]
     # A thread for each core, with a stack of its own, would take the memory of the parser.
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
     return {"args": command, "env": os.environ | threads}
@@ -135,19 +143,14 @@ def limit_process(seconds: float, memory: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _run_script(script: str, seconds: int, memory: int, *words: str) -> None:
+def run_script(script: str, seconds: str, memory: str, *words: str) -> None:
+    """Run a script in the process of `plan_process`; an error ends it with one line."""
     import runpy
 
-    # Last, so that no module of a folder with packages replaces one of Python.
-    sys.path.append(str(Path(__file__).parents[1]))
-    if seconds:
-        limit_process(seconds, memory)
+    if int(seconds):
+        limit_process(int(seconds), int(memory))
     sys.argv = [script, *words]
     try:
         runpy.run_path(script, run_name="__main__")
     except Exception as error:  # Damaged bytes raise many types.
         sys.exit(f"{type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    _run_script(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
