@@ -63,7 +63,7 @@ def escape_formula(cell: Any) -> Any:
 
 def note_path(path: str) -> None:
     """Remember the names in a path that have newlines, for `show_text`."""
-    for name in path.split("/"):
+    for name in path.split("/") if "\n" in path else ():
         if "\n" in name:
             # Of a name of newlines alone, every end of a line would be replaced.
             _of_several_lines.add(name if name.strip() else f"/{name}")

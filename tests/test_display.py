@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from pit_jax.display import (
     show_value,
 )
 from pit_jax.paths import read_path
+from pit_jax.reading import FileError, reading
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,16 @@ def test_paths_of_several_lines_are_shown_in_one_and_other_lines_stay(name, monk
     read_path(name)
     lines = show_text(f"no {name}:\ngive one\nof a or b").split("\n")
     assert lines == [f"no {show_name(name)}:", "give one", "of a or b"]
+
+
+@pytest.mark.parametrize("raised", [ValueError("no"), OSError(5, "no"), MemoryError(), FileError])
+def test_a_file_of_several_lines_that_cannot_be_read_is_named_in_one(raised, monkeypatch):
+    monkeypatch.setattr("pit_jax.display._of_several_lines", set())
+    path = Path("data/cats\nand\n/a\nb.png")
+    with pytest.raises(FileError) as error, reading(path, "an image"):
+        raise raised if isinstance(raised, Exception) else FileError(f"{path}: no")
+    shown = show_text(error.value)
+    assert "\n" not in shown and r"data/cats\nand\n/a\nb.png" in shown
 
 
 def test_a_name_of_several_lines_is_shown_in_one():
