@@ -1,5 +1,6 @@
 """Exported NIR graphs and networks read from them compute the same as the program."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import h5py
@@ -23,7 +24,15 @@ from tests.export.graphs import (
     round_to_grid,
     write_tree,
 )
-from tests.helpers import collect_by_layer
+from tests.helpers import collect_by_layer, compile_quickly
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly() -> Iterator[None]:
+    """Compile with few optimizations: on the grid of the inputs no bit depends on them."""
+    with compile_quickly():
+        yield
+
 
 # The last column is the expected precision.
 EXACT = [
