@@ -35,7 +35,8 @@ def show_name(name: object) -> str:
 def show_value(value: object) -> str:
     """Return a value for an error: its `repr`, in one line and cut after 60 characters."""
     try:
-        text = show_name(repr(value))
+        # NumPy's arrays have a line for each row.
+        text = show_name(re.sub(r"\s*\n\s*", " ", repr(value)))
     except Exception:  # Raised by a user's class, or for an integer of thousands of digits.
         text = f"a value of the type {show_name(type(value).__name__)}"
     return text if len(text) <= 60 else f"{text[:60]}…"

@@ -11,9 +11,9 @@ import numpy as np
 import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
-from pit_jax.display import show_name
+from pit_jax.display import show_name, show_value
 from pit_jax.export.errors import NotInNIR, import_extra
-from pit_jax.export.nir_values import read_whole, show_value
+from pit_jax.export.nir_values import read_whole
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 from pit_jax.paths import read_path

@@ -13,10 +13,11 @@ import nir
 import numpy as np
 from jaxtyping import Array
 
+from pit_jax.display import show_value
 from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_file import refuse_kind
 from pit_jax.export.nir_network import NIRNetwork, NIRPart, Scale, ThresholdIF, sum_pool
-from pit_jax.export.nir_values import read_numbers, read_pair, read_whole, read_wholes, show_value
+from pit_jax.export.nir_values import read_numbers, read_pair, read_whole, read_wholes
 from pit_jax.neurons import IF, LIF
 from pit_jax.neurons.step import hard_reset
 from pit_jax.old_names import serve_old_names

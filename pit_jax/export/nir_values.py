@@ -5,13 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from pit_jax.display import show_value
 from pit_jax.export.errors import NotInNIR
-
-
-def show_value(value: Any) -> str:
-    """Return the start of a value in one line, for errors."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def read_numbers(name: str, what: str, value: Any) -> np.ndarray:

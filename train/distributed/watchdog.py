@@ -55,6 +55,7 @@ def main(workdir: Path, pipe: BinaryIO) -> None:
 if __name__ == "__main__":
     # Schedulers send SIGTERM to every process of a job. The helper ignores it, since the process
     # that it watches may still save and end normally.
-    for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
+        if hasattr(signal, name):  # Windows has two of them.
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     main(Path(sys.argv[1]), sys.stdin.buffer)
