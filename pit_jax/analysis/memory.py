@@ -6,8 +6,9 @@ may save less, as it recomputes cheap arrays, and needs additional working memor
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+from pit_jax.analysis.recorder import SPIKING
 from pit_jax.jaxprs import find_inner, is_in
 from pit_jax.old_names import serve_old_names
 
@@ -41,7 +43,11 @@ class Residual:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """The bytes of a training step by part; `kept` are the arrays that make up the activations."""
+    """The bytes of a training step by part; `kept` are the arrays that make up the activations.
+
+    `neurons` has the bytes that the gradient of each neuron layer alone reads, by its path. Layers
+    share arrays: what a neuron reads may be the output of a norm. In `kept` each array is once.
+    """
 
     parameters: int
     statistics: int
@@ -49,6 +55,7 @@ class TrainingMemory:
     gradients: int
     batch: int
     kept: Sequence[Residual]
+    neurons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def activations(self) -> int:
@@ -82,30 +89,19 @@ def training_memory(
     *,
     loss: Callable[[Any, Any], Any],
     optimizer_init: Callable[[Any], Any],
+    neurons: tuple[type[nn.Module], ...] = (),
 ) -> TrainingMemory:
     """Return the memory of a training step of `model` on a batch.
 
     `images` and `labels` are arrays or `jax.ShapeDtypeStruct`s of the shapes that the network and
-    `loss(logits, labels)` take; `optimizer_init` is the `init` of an optax optimizer.
+    `loss(logits, labels)` take; `optimizer_init` is the `init` of an optax optimizer. `neurons` are
+    your own classes of neurons.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def init(key: Any, images: Any) -> Any:
-        return model.init({"params": key, "dropout": key}, images, train=True)
-
-    variables = jax.eval_shape(init, key, images)
+    key, variables, objective = make_objective(model, images, loss)
     params, stats = variables["params"], variables.get("batch_stats", {})
 
-    def objective(params: Any, stats: Any, images: Any, labels: Any, key: Any) -> Any:
-        logits, _ = model.apply(
-            {"params": params, "batch_stats": stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-        )
-        # The training step computes the loss in float32 even if the network runs in bfloat16.
-        return loss(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), labels)
+    def compute_loss(*arguments: Any) -> Any:
+        return objective(*arguments)[0]
 
     return TrainingMemory(
         parameters=bytes_of(params),
@@ -114,8 +110,40 @@ def training_memory(
         # Gradients have the shapes and dtypes of the parameters.
         gradients=bytes_of(params),
         batch=bytes_of((images, labels)),
-        kept=list_residuals(objective, params, stats, images, labels, key),
+        kept=list_residuals(compute_loss, params, stats, images, labels, key),
+        neurons={
+            layer: sum(array.bytes for array in arrays)
+            for layer, arrays in list_neuron_residuals(model, variables, images, neurons).items()
+        },
     )
+
+
+def make_objective(
+    model: nn.Module, images: Any, loss: Callable[[Any, Any], Any]
+) -> tuple[Any, Any, Callable[..., Any]]:
+    """Return the shapes of a key and of the variables of `model`, and the objective of a step.
+
+    The objective maps parameters, statistics, images, labels and a key to the loss, and to the
+    logits and new statistics.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def init(key: Any, images: Any) -> Any:
+        return model.init({"params": key, "dropout": key}, images, train=True)
+
+    def objective(params: Any, stats: Any, images: Any, labels: Any, key: Any) -> Any:
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        # The training step computes the loss in float32 even if the network runs in bfloat16.
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return loss(logits, labels), (logits, updates.get("batch_stats", {}))
+
+    return key, jax.eval_shape(init, key, images), objective
 
 
 def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Residual, ...]:
@@ -125,19 +153,105 @@ def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Resi
     included, as they take no additional memory.
     """
 
-    # The leaves of a VJP function are the arrays that its backward pass reads.
-    def forward(params: Any, *rest: Any) -> list[Any]:
-        return jax.tree.leaves(jax.vjp(lambda params: f(params, *rest), params)[1])
+    jaxpr, saved = _trace_gradient(lambda params: partial(f, params), params, rest)
+    return tuple(_list_made(jaxpr, saved))
 
-    jaxpr = jax.make_jaxpr(forward)(params, *rest).jaxpr
-    source = _find_sources(jaxpr)
-    saved = {x for x in map(source, jaxpr.outvars) if not isinstance(x, Literal)}
-    return tuple(
-        Residual(array.aval.shape, array.aval.dtype, _find_layer(equation), equation.primitive.name)
-        for equation in jaxpr.eqns
-        for array in equation.outvars
-        if array in saved
+
+def list_neuron_residuals(
+    model: nn.Module, variables: Any, images: Any, neurons: tuple[type[nn.Module], ...] = ()
+) -> dict[str, tuple[Residual, ...]]:
+    """Return the arrays that the gradient of each neuron layer alone reads, by the layer's path.
+
+    They are the membranes above all. The layer's input is included if the gradient reads it, even
+    if the layer before has made it; parameters are not. Layers are in the order in which they run,
+    and a neuron inside another is a part of it. `neurons` are your own classes of neurons.
+    """
+    calls: dict[str, tuple[nn.Module, Any, Any]] = {}
+
+    def note(run: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        path = "/".join(context.module.path)
+        is_new = not any(f"{path}/".startswith(f"{outer}/") for outer in calls)
+        is_neuron = isinstance(context.module, (*SPIKING, *neurons))
+        if context.method_name == "__call__" and is_neuron and is_new:
+            module, own = context.module.unbind()
+            calls[path] = (module, _get_shapes(own), _get_shapes((args, kwargs)))
+        return run(*args, **kwargs)
+
+    def run(variables: Any, images: Any, key: Any) -> Any:
+        return model.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(run, variables, images, jax.eval_shape(lambda: jax.random.key(0)))
+    return {path: tuple(_list_own(*call)) for path, call in calls.items()}
+
+
+def _list_own(module: nn.Module, variables: Any, given: Any) -> Iterator[Residual]:
+    """Yield the arrays that the gradient of a module by its parameters and inputs reads."""
+    leaves, structure = jax.tree.flatten(given)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    params = variables.get("params", {})
+    rest = {name: values for name, values in variables.items() if name != "params"}
+
+    def bind(params: Any, inputs: Any) -> Any:
+        def call(rest: Any, key: Any) -> Any:
+            filled = [*leaves]
+            for place, array in zip(places, inputs, strict=True):
+                filled[place] = array
+            args, kwargs = structure.unflatten(filled)
+            found, _ = module.apply(
+                {**rest, "params": params},
+                *args,
+                **kwargs,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            return found
+
+        return call
+
+    inputs = [leaves[place] for place in places]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr, saved = _trace_gradient(lambda both: bind(*both), (params, inputs), (rest, key))
+    first = len(jax.tree.leaves(params))
+    for array in jaxpr.invars[first : first + len(inputs)]:
+        if array in saved:
+            yield Residual(array.aval.shape, array.aval.dtype, "", "input")
+    yield from _list_made(jaxpr, saved)
+
+
+def _get_shapes(tree: Any) -> Any:
+    """Return a tree with the shapes of its arrays, and with all other leaves."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, jax.Array) else x, tree
     )
+
+
+def _trace_gradient(
+    bind: Callable[[Any], Callable[..., Any]], by: Any, rest: Sequence[Any]
+) -> tuple[Jaxpr, set[Any]]:
+    """Return the forward pass of `bind(by)(*rest)`, and the values saved for its gradient by `by`.
+
+    The first inputs of the forward pass are the leaves of `by`.
+    """
+
+    # The leaves of a VJP function are the arrays that its backward pass reads.
+    def forward(by: Any, *rest: Any) -> list[Any]:
+        return jax.tree.leaves(jax.vjp(lambda by: bind(by)(*rest), by)[1])
+
+    jaxpr = jax.make_jaxpr(forward)(by, *rest).jaxpr
+    source = _find_sources(jaxpr)
+    return jaxpr, {x for x in map(source, jaxpr.outvars) if not isinstance(x, Literal)}
+
+
+def _list_made(jaxpr: Jaxpr, saved: set[Any]) -> Iterator[Residual]:
+    """Yield the values of `saved` that a forward pass computes, in their order."""
+    for equation in jaxpr.eqns:
+        for x in equation.outvars:
+            if x in saved:
+                layer, primitive = _find_layer(equation), equation.primitive.name
+                yield Residual(x.aval.shape, x.aval.dtype, layer, primitive)
 
 
 def bytes_of(tree: Any) -> int:

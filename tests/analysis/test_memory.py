@@ -19,7 +19,7 @@ from pit_jax.analysis.memory import (
     training_memory,
 )
 from pit_jax.analysis.plots import memory as plots
-from pit_jax.neurons import LIF, NEURONS, PIT, pit_fire
+from pit_jax.neurons import LIF, NEURONS, PIT, RealSpike, ReLU, pit_fire
 
 # Images, and input, hidden and output channels.
 B, C, H, K = 5, 3, 7, 2
@@ -208,3 +208,53 @@ def test_parts_are_drawn_with_measured_peaks() -> None:
 def test_every_neuron_saves_more_with_more_steps(neuron: type) -> None:
     one, three = (measure_memory(Net(neuron), (B, steps, C)).activations for steps in (1, 3))
     assert 0 < one < three
+
+
+def test_the_membranes_that_neuron_layers_read_equal_a_count_by_hand() -> None:
+    steps = 2
+    array, row = 4 * B * steps * H, 4 * H
+    pit = measure_memory(Net(partial(PIT, levels=4)), (B, steps, C))
+    # The membranes, and `a` above its floor.
+    assert pit.neurons == {"PIT_0": array + steps * row}
+    relu = measure_memory(Net(ReLU), (B, steps, C))
+    # A byte per value: whether it was positive.
+    assert relu.neurons == {"ReLU_0": array // 4}
+
+
+def test_inputs_count_and_parameters_do_not() -> None:
+    shape = (B, 2, C)
+    memory = training_memory(
+        Net(Doubled),
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+        jax.ShapeDtypeStruct(shape[:1], jnp.int32),
+        loss=lambda logits, labels: logits.sum(),
+        optimizer_init=optax.sgd(0.1).init,
+        neurons=(Doubled,),
+    )
+    # A product of the input and a parameter, whose gradients need one another.
+    assert memory.neurons == {"Doubled_0": 4 * B * 2 * H}
+
+
+class Doubled(nn.Module):
+    """A neuron of a user, with its own gradient."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        @jax.custom_vjp
+        def double(x: jax.Array, w: jax.Array) -> jax.Array:
+            return w * x
+
+        double.defvjp(
+            lambda x, w: (w * x, (x, w)),
+            lambda saved, g: (saved[1] * g, (saved[0] * g).sum((0, 1))),
+        )
+        return double(x, self.param("w", nn.initializers.ones, x.shape[-1:]))
+
+
+@pytest.mark.parametrize("remat", ["none", "blocks"])
+def test_all_neuron_layers_are_counted_in_order(remat: str) -> None:
+    model = models.create("resnet8", num_classes=10, neuron=RealSpike, num_steps=2, remat=remat)
+    layers = list(measure_memory(model, (8, 8, 8, 1)).neurons)
+    # The neuron inside a RealSpike is a part of it.
+    assert layers[:2] == ["stage1_block1/RealSpike_0", "stage1_block1/RealSpike_1"]
+    assert layers[-1] == "RealSpike_0" and len(layers) == 7
