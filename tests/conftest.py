@@ -70,8 +70,14 @@ _finished_files = itertools.count(1)
 
 
 @pytest.fixture
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Turn the session's compilation cache off, here and in programs that the test starts."""
+def no_compilation_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Turn the session's compilation cache off, here and in programs that the test starts.
+
+    Runs use an empty cache, in the place of the user's own.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     folder = jax.config.jax_compilation_cache_dir
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)

@@ -23,6 +23,7 @@ from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
+from .run.compile_cache import use_compile_cache
 from .run.environment import describe_common
 from .run.pretrained import Pretrained, read_pretrained
 from .run.saved import find_newest_step
@@ -31,6 +32,7 @@ from .run.workdir import select_shared_keys
 from .session import Session, check_parts
 
 
+@use_compile_cache()
 @hosts.explain_lost_peers()
 def train(
     config: ConfigDict,

@@ -45,7 +45,6 @@ from .program.state import Metrics, TrainState, is_unevaluated
 from .records.loggers import Journal, open_journal
 from .records.wandb import check_installed
 from .run.checkpoint import Checkpoints
-from .run.compile_cache import use_compile_cache
 from .run.copies import METRICS, encode_health, read_files, restore_files
 from .run.environment import compare_environments, describe_environment, note_start
 from .run.reading import read_starts
@@ -64,7 +63,7 @@ class Session:
     processes, only the first reads and writes; the others call the same methods in the same order.
 
     The run's seconds are counted from `started`. Checkpoints newer than the step `until` are
-    deleted. Compiled programs are stored in the folder `compiled`.
+    deleted.
     """
 
     # Notes and errors begin with it.
@@ -78,13 +77,12 @@ class Session:
         *,
         started: float | None = None,
         until: int | None = None,
-        compiled: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.workdir, self.program = config, workdir, program
         self.progress = Progress()
         self.is_first = hosts.is_first()
-        self._until, self._compiled = until, compiled or workdir / "compiled"
+        self._until = until
         self._clock, self._started = clock, clock() if started is None else started
         self._begun, self._earlier, self._is_unevaluated = 0, 0.0, False
         self._journal = Journal()
@@ -113,7 +111,6 @@ class Session:
             stack.enter_context(explain_full_disk(self.workdir))
             save_data(self.workdir, self.program.data)
             save_subset(self.workdir, self.program.subset)
-            stack.enter_context(use_compile_cache(self._compiled))
         # Closed by `finish` before the summary is written, or by the end of the session.
         self._training = stack.enter_context(ExitStack())
         self.checkpoints = Checkpoints(

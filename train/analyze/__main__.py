@@ -24,6 +24,7 @@ from ..files import write_atomically
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
+from ..run.compile_cache import use_compile_cache
 from ..run.environment import describe_environment
 from ..run.network import load_network
 from ..run.reading import load_run_config, make_distinct_names, read_run_records
@@ -80,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
     return run_program("analyze", run, argv[1:])
 
 
+@use_compile_cache()
 def run(args: argparse.Namespace) -> int:
     """Write the analyses; return 0, or 1 if one of them failed."""
     one = args.workdirs[0] / "analysis" / args.checkpoint
@@ -188,7 +190,7 @@ def _write_analyses(
         part = {} if overwrite else output.read_part(task.folder)
         # Curves are drawn again when the run has trained on, although its best epoch is the same.
         if part and _is_of(part["of"], task.identify()):
-            print(f"{label}: already written", flush=True)
+            print_text("\n    ".join([f"{label}: already written", *part["printed"]]), flush=True)
             continue
         print(f"{label} ...", flush=True)
         try:
@@ -234,7 +236,8 @@ def _write_analysis(task: Task) -> str:
     if not (found.figures or found.tables):
         return f"does not apply: {' '.join(found.remarks)}"
     seconds = time.monotonic() - start
-    return f"figures: {len(found.figures)}, tables: {len(found.tables)}, {seconds:.1f} s"
+    written = f"figures: {len(found.figures)}, tables: {len(found.tables)}, {seconds:.1f} s"
+    return "\n    ".join([*found.printed, written])
 
 
 def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> list[Path]:

@@ -22,6 +22,7 @@ from ..data.feeding.order import describe_skipped
 from ..errors import UserError
 from ..files import read_file, write_atomically
 from ..program.sharding import use_cpu_devices
+from ..run.compile_cache import use_compile_cache
 from ..session import check_parts
 from ..terminal import Terminal
 from . import archives, samples, throughput
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     return run_program("check", run, argv[1:])
 
 
+@use_compile_cache()
 def run(args: argparse.Namespace) -> int:
     """Return 0 for data that are ready, and 2 if something has to be fixed."""
     use_cpu_devices(args.config.cpu_devices, args.config.batch_size)

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..files import hash_content, write_atomically
 from ..program.sharding import use_cpu_devices
 from ..records.progress import print_evaluation
+from ..run.compile_cache import use_compile_cache
 from ..run.reading import load_run_config, read_evaluation
 from .measure import evaluate
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     return run_program("evaluate", run, argv[1:])
 
 
+@use_compile_cache()
 def run(args: argparse.Namespace) -> int:
     """Evaluate a checkpoint, write and print the results, and return 0."""
     if args.folder and args.split:

@@ -24,6 +24,7 @@ from ..data import Dataset
 from ..errors import UserError
 from ..files import write_atomically
 from ..run import restore
+from ..run.compile_cache import use_compile_cache
 from ..run.environment import describe_environment
 from ..run.reading import load_run_config, parse_starts, read_starts
 from ..run.saved import Checkpoint, read_progress
@@ -46,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     return run_program("export", run, argv[1:])
 
 
+@use_compile_cache()
 def run(args: argparse.Namespace) -> int:
     """Export a checkpoint in a format and return 0."""
     if args.pixels and args.format != "stablehlo":

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from pit_jax.display import print_text
 from pit_jax.neurons.probe import neuron_layers
+from pit_jax.tuning import compiler_options
 
 from .. import memory
 from ..data import Dataset
@@ -152,12 +153,17 @@ def make_program(
     memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=make_quick_options())
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=compiler_options("once"))
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.select(batch, 0), given)
 
     # The donated state is overwritten by the new one: a device never needs memory for two.
-    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    @partial(
+        jax.jit,
+        donate_argnums=0,
+        out_shardings=everywhere,
+        compiler_options=compiler_options("train"),
+    )
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
@@ -214,7 +220,7 @@ def note_if_slow(
     text = (
         f"compiling takes longer than {seconds:g} s, as for large networks or on a busy machine. "
         f"Fewer layers{parts if config.accumulate > 1 else ''} shorten it; the next start reads "
-        "the programs from the folder `compiled`."
+        "the compiled programs from your compilation cache."
     )
     with _note_after(seconds, note, text):
         yield
@@ -273,9 +279,3 @@ def list_samples(config: ConfigDict, size: int, step: int) -> np.ndarray:
     epoch, place = divmod(step, size // config.batch_size)
     repeats = config.augment.get("repeats", 1)
     return epoch_order(config.seed, epoch, size, config.batch_size, repeats)[place]
-
-
-def make_quick_options() -> dict[str, Any] | None:
-    """Return compiler options for programs that run once: compile fast rather than run fast."""
-    # Measured on CPUs only.
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

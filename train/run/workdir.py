@@ -1,8 +1,7 @@
 """The folder of one run.
 
-It has config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled programs
-and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md lists them
-all.
+It has config.json, environment.json, subset.json, metrics.jsonl, the checkpoints and the lock; at
+the end summary.json, curves.png and rates.png. docs/guide/training.md lists them all.
 """
 
 import errno
@@ -48,7 +47,7 @@ FILES = (
     *("config.json", "environment.json", "subset.json", "data.json", "metrics.jsonl", LOCK),
     *("health.npz", "nonfinite.json", "wandb.json", "summary.json", "curves.png", "rates.png"),
 )
-PARTS = (*FOLDERS, "damaged", "compiled", "tensorboard", "wandb", "profile")
+PARTS = (*FOLDERS, "damaged", "tensorboard", "wandb", "profile")
 # Other programs have a config.json too, but none of these next to it.
 OF_RUN = (*FOLDERS, "environment.json", "metrics.jsonl", LOCK)
 # Differing keys that an error lists.

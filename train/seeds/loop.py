@@ -26,6 +26,7 @@ from ..program.program import CompiledStep, note_if_slow
 from ..program.state import TrainState, make_zero_totals, reset_totals
 from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
+from ..run.compile_cache import use_compile_cache
 from ..run.pretrained import Pretrained, read_pretrained
 from ..run.summary import Summary
 from ..run.workdir import check_outside
@@ -59,6 +60,7 @@ class SeedSession(Session):
         )
 
 
+@use_compile_cache()
 def train_seeds(
     config: ConfigDict,
     seeds: Sequence[int],
@@ -95,7 +97,6 @@ def train_seeds(
                     program.one,
                     started=started,
                     until=begun,
-                    compiled=workdir / "compiled",
                 )
             )
             for folder, own in configs.items()

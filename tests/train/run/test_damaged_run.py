@@ -107,7 +107,7 @@ def test_a_run_resumes_equal_or_is_refused_after_any_damage_to_a_file(
 @pytest.mark.parametrize("how", HARMS)
 @pytest.mark.parametrize(
     "name",
-    [*FILES, "first", "last", "best", "compiled", "tensorboard", "last/5", "best/3", "first/0"]
+    [*FILES, "first", "last", "best", "tensorboard", "last/5", "best/3", "first/0"]
     + [f"last/5/{name}" for name in CHECKPOINT],
 )
 def test_a_run_resumes_equal_or_is_refused_after_any_damage(run, undisturbed, program, name, how):
