@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from pit_jax.analysis.memory import make_objective
 
@@ -109,7 +108,7 @@ def count_held(program: str) -> int | None:
 
 
 def _read(program: str) -> Iterator[Instruction]:
-    """Yield the instructions of the main computation of a program in the order in which they run."""
+    """Yield the instructions of the main computation of a program in their order."""
     main = program[program.index("\nENTRY ") :]
     for line in main.splitlines():
         if found := INSTRUCTION.match(re.sub(r"/\*.*?\*/", "", line)):

@@ -1,19 +1,23 @@
-"""The memory of a training step of a run (Table 5), from shapes: nothing is run.
+"""The memory of a training step of a run (Table 5): its gradient is compiled, but nothing is run.
 
-The counting is in `pit_jax.analysis.memory`, the figure in `pit_jax.analysis.plots.memory`.
+The counting is in `pit_jax.analysis.memory` and `compiled`, the figure in
+`pit_jax.analysis.plots.memory`.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pit_jax.analysis.compiled import CompiledMemory, compile_memory
 from pit_jax.analysis.memory import TrainingMemory, training_memory
 from pit_jax.analysis.plots import memory as plots
 from pit_jax.layers.remat import POLICIES
+from pit_jax.tuning import compiler_options
 
 from ..program import build
 from ..program.feed import abstract_batch
@@ -22,6 +26,14 @@ from ..run.reading import read_starts
 from .subject import Analysis, Plot, Subject, Table
 
 MIB = 2**20
+
+
+class Inputs(NamedTuple):
+    """Shapes of the inputs of a network and of their labels, and the loss of its logits."""
+
+    images: Any
+    labels: Any
+    loss: Any
 
 
 def analyze(subject: Subject) -> Analysis:
@@ -36,17 +48,27 @@ def analyze(subject: Subject) -> Analysis:
         // config.accumulate
         // count_devices(subject.workdir, subject.config.cpu_devices)
     )
+    inputs = _make_inputs(subject, images)
     measured = {
-        name: _measure(subject, images, **fields)
+        name: _measure(subject, inputs, **fields)
         for name, fields in _list_variants(subject).items()
     }
     step = measured["as trained"]
+    compiled = compile_memory(
+        subject.model,
+        inputs.images,
+        inputs.labels,
+        loss=inputs.loss,
+        compiler_options=compiler_options("train"),
+    )
+    totals = _list_totals(step, compiled)
     blocks = step.activations_of(1)
     dtype = config.model.get("dtype", "float32")
     remark = (
         f"One device's step of {images} images ({dtype}, T = {config.num_steps}), computed from "
-        "shapes and JAX's gradient of the network. A compiler saves less where it recomputes cheap "
-        "arrays, and needs additional working memory. "
+        "shapes and JAX's gradient of the network. A compiler holds less where it recomputes cheap "
+        "arrays, and needs additional working memory; the last rows of the totals are of this "
+        "machine's compiler. "
         f"{step.activations / step.total:.0%} of {step.total / MIB:,.1f} MiB are activations, "
         "which grow in proportion to the number of images."
     )
@@ -60,7 +82,10 @@ def analyze(subject: Subject) -> Analysis:
         tables={
             "parts": Table(("step", "part", "bytes"), rows),
             "layers": Table(("layer", "bytes"), list(step.activations_of().items())),
+            "neurons": Table(("neuron layer", "bytes"), list(step.neurons.items())),
+            "totals": Table(("kept for the backward pass", "bytes"), totals),
         },
+        printed=_format_lines(step, totals),
         figures={
             "parts": Plot(
                 partial(plots.parts, {name: each.parts for name, each in measured.items()}, title),
@@ -105,8 +130,16 @@ def _is_dtype(model: nn.Module) -> bool:
         return False
 
 
-def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
-    config, split = subject.config, subject.dataset.train
+def _make_inputs(subject: Subject, images: int) -> Inputs:
+    config = subject.config
+    batch = abstract_batch(subject.dataset.train, images)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    x, labels = jax.eval_shape(make_prepare(config, subject.dataset), key, batch)
+    return Inputs(x, labels, build.make_loss(config))
+
+
+def _measure(subject: Subject, inputs: Inputs, **fields: Any) -> TrainingMemory:
+    config = subject.config
     # The length of the schedule does not change the size of the state.
     optimizer = build.make_optimizer(config, 1)
 
@@ -114,13 +147,31 @@ def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
         # Averaged parameters are part of the state as well.
         return optimizer.init(params), params if config.averaging else ()
 
-    batch = abstract_batch(split, images)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    x, labels = jax.eval_shape(make_prepare(config, subject.dataset), key, batch)
     return training_memory(
         subject.model.clone(**fields),
-        x,
-        labels,
-        loss=build.make_loss(config),
+        inputs.images,
+        inputs.labels,
+        loss=inputs.loss,
         optimizer_init=first_state,
+        neurons=subject.neurons,
     )
+
+
+def _list_totals(step: TrainingMemory, compiled: CompiledMemory) -> list[tuple[str, int | None]]:
+    """Return what the backward pass keeps in total, by four counts."""
+    return [
+        ("gradients of the neuron layers", sum(step.neurons.values())),
+        ("gradient of the network, each array once", step.activations),
+        ("held by the compiled program at the logits", compiled.held),
+        ("temporaries of the compiled program", compiled.temporaries),
+    ]
+
+
+def _format_lines(step: TrainingMemory, totals: Sequence[tuple[str, int | None]]) -> list[str]:
+    """Return lines for the terminal: MiB of each neuron layer, and in total."""
+    rows = [*step.neurons.items(), *totals]
+    width = max(len(name) for name, _ in rows)
+    return ["MiB kept for the backward pass, read by the gradient of each neuron layer:"] + [
+        f"  {name:{width}} {'unknown' if size is None else f'{size / MIB:,.2f}':>12}"
+        for name, size in rows
+    ]

@@ -37,14 +37,23 @@ def rename_old(folder: Path) -> None:
 
 
 def read_part(folder: Path) -> dict[str, Any]:
-    """Return `of`, `title` and `html` as `write` saved them; empty if it did not finish."""
+    """Return `of`, `title`, `html` and `printed` as `write` saved them; empty if it did not finish.
+
+    Raises UserError for a damaged file.
+    """
     part: dict[str, Any] = read_json(folder / PART, dict) or {}
     if part and not (
         isinstance(part.get("of"), list)
         and all(isinstance(part.get(key), str) for key in ("title", "html"))
+        and _is_lines(part.get("printed", []))
     ):
         raise UserError(f"{folder / PART} is damaged; give --overwrite, or delete {folder}.")
-    return part | {"html": Markup(part["html"])} if part else {}
+    # Earlier versions printed nothing.
+    return {"printed": []} | part | {"html": Markup(part["html"])} if part else {}
+
+
+def _is_lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def begin(folder: Path) -> None:
@@ -73,7 +82,7 @@ def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: 
     for name, table in found.tables.items():
         write_atomically(folder / f"{name}.csv", format_csv(table))
     html = "\n".join([*_render(found), parts.paragraph(note)])
-    part = {"of": of, "title": found.title, "html": html}
+    part = {"of": of, "title": found.title, "html": html, "printed": list(found.printed)}
     write_atomically(folder / PART, json.dumps(part, indent=1))
 
 

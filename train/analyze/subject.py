@@ -106,12 +106,14 @@ class Analysis:
     """The result of an analysis: remarks, and tables and figures by the names of their files.
 
     Without tables and figures, the remarks explain why the analysis does not apply to the run.
+    `printed` are lines for the terminal.
     """
 
     title: str
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Plot] = field(default_factory=dict)
+    printed: Sequence[str] = ()
 
 
 def explain_missing(what: str, *runs: Subject) -> str:

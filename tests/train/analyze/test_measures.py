@@ -1,7 +1,10 @@
 """The analyses of train.analyze that measure a run: what they write, alone and compared."""
 
+import io
 import json
+import re
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +56,41 @@ def test_measures_do_not_depend_on_the_number_of_devices(analyzed, finished_run,
         np.testing.assert_allclose(*numbers, rtol=0.05, atol=0.01)
 
 
-def test_memory_is_computed_for_the_devices_that_trained(finished_run, tmp_path, monkeypatch):
-    assert memory.count_devices(tmp_path, 1) == 1  # Not recorded.
+@pytest.fixture(scope="module")
+def memory_written(finished_run, tmp_path_factory) -> tuple[Path, str]:
+    """Return the folder and the lines of the analysis of memory, of a run on two devices."""
     starts = json.loads((finished_run / "environment.json").read_text())
-    monkeypatch.setattr(memory, "read_starts", lambda _: [*starts, {"devices": 2}])
-    assert memory.count_devices(finished_run, 1) == 2
-    assert analyze(finished_run, "--only", "memory", "--out", tmp_path / "a") == 0
-    html = json.loads((tmp_path / "a" / "memory" / "part.json").read_text())["html"]
+    out, printed = tmp_path_factory.mktemp("memory") / "a", io.StringIO()
+    with limit_devices(1), pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(memory, "read_starts", lambda _: [*starts, {"devices": 2}])
+        assert memory.count_devices(finished_run, 1) == 2
+        assert analyze(finished_run, "--only", "memory", "--out", out) == 0
+    return out, printed.getvalue()
+
+
+def test_memory_is_computed_for_the_devices_that_trained(memory_written, tmp_path):
+    assert memory.count_devices(tmp_path, 1) == 1  # Not recorded.
+    html = json.loads((memory_written[0] / "memory" / "part.json").read_text())["html"]
     assert "step of 8 images" in html
+
+
+def test_memory_is_printed_by_neuron_layer_and_in_total(memory_written):
+    out, printed = memory_written
+    rows = read_table(out / "memory" / "neurons.csv")[1:]
+    totals = read_table(out / "memory" / "totals.csv")[1:]
+    assert int(totals[0][1]) == sum(int(size) for _, size in rows)
+    for name, size in (*rows, *totals):
+        assert re.search(rf"  {name} +{int(size) / 2**20:,.2f}\n", printed)
+
+
+def test_memory_that_is_already_written_is_printed_again(memory_written, finished_run, capsys):
+    out, printed = memory_written
+    assert analyze(finished_run, "--only", "memory", "--out", out) == 0
+    again = capsys.readouterr().out
+    assert "already written" in again
+    assert [line for line in printed.splitlines() if line.startswith("      ")][:-1] == [
+        line for line in again.splitlines() if line.startswith("      ")
+    ][:-1]
 
 
 @pytest.mark.slow
