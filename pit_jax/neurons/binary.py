@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, RESET, flag, more_than, set_bounds, whole
+from pit_jax.neurons.over_time import CHECKPOINTS, over_time
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
-from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
+from pit_jax.neurons.scan import narrow, read_currents, weigh, widen
+from pit_jax.neurons.step import hard_reset, lif_fire, soft_reset
 
 Reset = Callable[..., Array]
 Spike = Callable[[Array], Array]
@@ -26,6 +27,7 @@ Spike = Callable[[Array], Array]
     detach_reset=flag,
     decay_input=flag,
     unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
 )
 class LIF(nn.Module):
     """A leaky integrate-and-fire neuron (Eqs. 1-3): `[B, T, ..., C]` currents to spikes 0 and 1.
@@ -40,7 +42,8 @@ class LIF(nn.Module):
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: multiply the input current by 1 - decay.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     decay: float = 0.5
@@ -50,25 +53,33 @@ class LIF(nn.Module):
     detach_reset: bool = False
     decay_input: bool = False
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
-        step = partial(
-            lif_step,
+        fire = partial(
+            lif_fire,
             decay=self.decay,
             threshold=self.threshold,
             spike=self.spike,
             reset=self.reset,
             detach_reset=self.detach_reset,
-            decay_input=self.decay_input,
         )
-        u, s = run_over_time(step, current, unroll=self.unroll)
+        x = weigh(current, 1 - self.decay) if self.decay_input else current
+        u, s = over_time(fire, x, straight=self.unroll, checkpoint_every=self.checkpoint_every)
         record(self, u, s, levels=1)
         return narrow(s, current)
 
 
-@set_bounds(threshold=POSITIVE, spike=FIRING, reset=RESET, detach_reset=flag, unroll=whole(1))
+@set_bounds(
+    threshold=POSITIVE,
+    spike=FIRING,
+    reset=RESET,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
 class IF(nn.Module):
     """An integrate-and-fire neuron, as in SEW ResNet (Fang et al. 2021): LIF without leak.
 
@@ -79,7 +90,8 @@ class IF(nn.Module):
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     threshold: float = 1.0
@@ -87,19 +99,22 @@ class IF(nn.Module):
     reset: Reset = hard_reset
     detach_reset: bool = True
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
-        step = partial(
-            lif_step,
+        fire = partial(
+            lif_fire,
             decay=1.0,
             threshold=self.threshold,
             spike=self.spike,
             reset=self.reset,
             detach_reset=self.detach_reset,
         )
-        u, s = run_over_time(step, current, unroll=self.unroll)
+        u, s = over_time(
+            fire, current, straight=self.unroll, checkpoint_every=self.checkpoint_every
+        )
         record(self, u, s, levels=1)
         return narrow(s, current)
 
@@ -111,6 +126,7 @@ class IF(nn.Module):
     reset=RESET,
     detach_reset=flag,
     unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
 )
 class PLIF(nn.Module):
     """A LIF neuron with a learned decay (Fang et al. 2021b): `[B, T, ..., C]` currents to spikes
@@ -126,7 +142,8 @@ class PLIF(nn.Module):
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     tau: float = 2.0
@@ -135,6 +152,7 @@ class PLIF(nn.Module):
     reset: Reset = hard_reset
     detach_reset: bool = True
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
@@ -142,17 +160,20 @@ class PLIF(nn.Module):
         # sigmoid(-ln(tau - 1)) = 1 / tau.
         start = nn.initializers.constant(-math.log(self.tau - 1))
         w = self.param("w", start, (), widen(current.dtype))
-        step = partial(
-            lif_step,
-            # With `decay_input` the current is weighted by 1 - decay = sigmoid(w), as in the
-            # equation.
-            decay=1 - jax.nn.sigmoid(w),
+        share = jax.nn.sigmoid(w)
+        fire = partial(
+            lif_fire,
             threshold=self.threshold,
             spike=self.spike,
             reset=self.reset,
             detach_reset=self.detach_reset,
-            decay_input=True,
         )
-        u, s = run_over_time(step, current, unroll=self.unroll)
+        u, s = over_time(
+            fire,
+            weigh(current, share),
+            shared=[1 - share],
+            straight=self.unroll,
+            checkpoint_every=self.checkpoint_every,
+        )
         record(self, u, s, levels=1)
         return narrow(s, current)

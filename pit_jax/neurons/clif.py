@@ -1,20 +1,27 @@
 """CLIF: a leaky neuron with a second, complementary potential."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, at_least, flag, set_bounds, whole
+from pit_jax.neurons.over_time import CHECKPOINTS, over_time
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time
-from pit_jax.neurons.step import clif_step
-
-State = tuple[Array, Array]
+from pit_jax.neurons.scan import narrow, read_currents
+from pit_jax.neurons.step import clif_fire
 
 
-@set_bounds(tau=at_least(1), threshold=POSITIVE, spike=FIRING, detach_reset=flag, unroll=whole(1))
+@set_bounds(
+    tau=at_least(1),
+    threshold=POSITIVE,
+    spike=FIRING,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
 class CLIF(nn.Module):
     """A complementary LIF neuron (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
 
@@ -26,7 +33,8 @@ class CLIF(nn.Module):
         threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     tau: float = 2.0
@@ -34,21 +42,25 @@ class CLIF(nn.Module):
     spike: Callable[[Array], Array] = surrogate.rectangle
     detach_reset: bool = False
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
 
-        def step(state: State, current: Array) -> tuple[State, tuple[Array, Array]]:
-            return clif_step(
-                state,
-                current,
-                tau=self.tau,
-                threshold=self.threshold,
-                spike=self.spike,
-                detach_reset=self.detach_reset,
-            )
-
-        u, s = run_over_time(step, current, state=lambda rest: (rest, rest), unroll=self.unroll)
+        fire = partial(
+            clif_fire,
+            tau=self.tau,
+            threshold=self.threshold,
+            spike=self.spike,
+            detach_reset=self.detach_reset,
+        )
+        u, s = over_time(
+            fire,
+            current,
+            extra=1,
+            straight=self.unroll,
+            checkpoint_every=self.checkpoint_every,
+        )
         record(self, u, s, levels=1)
         return narrow(s, current)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,9 +11,10 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, inside, set_bounds, whole
+from pit_jax.neurons.over_time import CHECKPOINTS, align, over_time
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
-from pit_jax.neurons.step import Gates, glif_step
+from pit_jax.neurons.scan import narrow, read_currents, weigh, widen
+from pit_jax.neurons.step import glif_fire, prepend_axes
 
 
 @set_bounds(
@@ -23,6 +25,7 @@ from pit_jax.neurons.step import Gates, glif_step
     conductance=inside(0, 1),
     spike=FIRING,
     unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
 )
 class GLIF(nn.Module):
     """A gated LIF neuron (Yao et al. 2022): `[B, T, ..., C]` currents to spikes 0 and 1.
@@ -38,7 +41,8 @@ class GLIF(nn.Module):
         reset: the initial potential that a soft reset subtracts, between 0 and 1.
         conductance: the initial conductance of each step, between 0 and 1.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     decay: float = 0.25
@@ -48,6 +52,7 @@ class GLIF(nn.Module):
     conductance: float = 0.5
     spike: Callable[[Array], Array] = surrogate.rectangle
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
@@ -64,25 +69,26 @@ class GLIF(nn.Module):
         def gate(name: str) -> Array:
             return jax.nn.sigmoid(self.param(name, _near_zero, (channels,), dtype))
 
-        gates = Gates(
-            leak_gate=gate("leak_gate"),
-            input_gate=gate("input_gate"),
-            reset_gate=gate("reset_gate"),
-            decay=make_parameter("decay_logit", self.decay),
-            leak=make_parameter("leak_logit", self.leak),
-            reset=make_parameter("reset_logit", self.reset),
-            threshold=make_parameter("threshold_logit", self.threshold),
-        )
-
-        def step(
-            state: tuple[Array, Array], current: Array, conductance: Array
-        ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-            return glif_step(state, current, conductance, gates, spike=self.spike)
-
+        leak_gate, input_gate, reset_gate = map(gate, ("leak_gate", "input_gate", "reset_gate"))
+        decay = make_parameter("decay_logit", self.decay)
+        leak = make_parameter("leak_logit", self.leak)
+        reset = make_parameter("reset_logit", self.reset)
+        threshold = make_parameter("threshold_logit", self.threshold)
         conductance = make_parameter("conductance_logit", self.conductance, steps)
-        # Before the first step there was no spike, so both parts of the state start at 0.
-        u, s = run_over_time(
-            step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
+        # The part of a charge that does not depend on the neuron: weighted currents and the leak.
+        weight = align(1 - input_gate[None] * (1 - conductance), current.ndim)
+        x = weigh(current, weight) - prepend_axes((1 - leak_gate) * leak, current.ndim)
+        u, s = over_time(
+            partial(glif_fire, spike=self.spike),
+            x,
+            shared=[
+                1 - leak_gate * (1 - decay),
+                reset_gate,
+                (1 - reset_gate) * reset,
+                threshold,
+            ],
+            straight=self.unroll,
+            checkpoint_every=self.checkpoint_every,
         )
         record(self, u, s, levels=1)
         return narrow(s, current)

@@ -7,17 +7,24 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set_bounds, whole
 from pit_jax.initializers import three_sigma
+from pit_jax.neurons.over_time import CHECKPOINTS, over_time
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
-from pit_jax.neurons.scan import narrow, read_currents, read_values, run_over_time, widen
-from pit_jax.neurons.step import charge, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.neurons.scan import narrow, read_currents, read_values, weigh, widen
+from pit_jax.neurons.step import pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
 
 
 @accept_old_fields
 @set_bounds(
-    levels=LEVELS, decay=DECAY, detach_reset=flag, decay_input=flag, normalize=flag, unroll=whole(1)
+    levels=LEVELS,
+    decay=DECAY,
+    detach_reset=flag,
+    decay_input=flag,
+    normalize=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
 )
 class ILIF(nn.Module):
     """An integer LIF neuron (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` currents to
@@ -32,7 +39,8 @@ class ILIF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: multiply the input current by 1 - decay.
         normalize: divide the output by levels; the reset uses the integers.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     levels: int = 4
@@ -41,17 +49,18 @@ class ILIF(nn.Module):
     decay_input: bool = False
     normalize: bool = False
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
 
-        def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
-            u = charge(v, current, decay=self.decay, decay_input=self.decay_input)
+        def fire(u: Array) -> tuple[Array, Array]:
             s = clipped_round(u, self.levels)
-            return soft_reset(u, s, detach=self.detach_reset), (u, s)
+            return self.decay * soft_reset(u, s, detach=self.detach_reset), s
 
-        u, s = run_over_time(step, current, unroll=self.unroll)
+        x = weigh(current, 1 - self.decay) if self.decay_input else current
+        u, s = over_time(fire, x, straight=self.unroll, checkpoint_every=self.checkpoint_every)
         record(self, u, s, self.levels, rounded=u)
         # Divide here, not in the loop: the reset subtracts the integer.
         return narrow(s / self.levels if self.normalize else s, current)

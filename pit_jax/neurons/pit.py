@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import (
@@ -22,9 +21,10 @@ from pit_jax.checks.bounds import (
     whole,
 )
 from pit_jax.initializers import three_sigma
+from pit_jax.neurons.over_time import CHECKPOINTS, align, over_time
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time
+from pit_jax.neurons.scan import narrow, read_currents, weigh
 from pit_jax.neurons.step import (
     charge,
     clearing_reset,
@@ -48,6 +48,7 @@ from pit_jax.old_names import accept_old_fields
     scale_init=SCALE_INIT,
     parametrize=function(),
     unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
 )
 class PIT(nn.Module):
     """An integer LIF neuron with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes
@@ -72,7 +73,8 @@ class PIT(nn.Module):
             released, covering, min_max, lsq or ones.
         parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
             lsq or released.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     levels: int = 4
@@ -84,6 +86,7 @@ class PIT(nn.Module):
     scale_init: Callable[..., Array] = three_sigma
     parametrize: Callable[..., Array] = per_channel
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         # hard_reset is u (1 - s), which is 0 for s = 1, but not for a scaled spike s = a k.
@@ -95,25 +98,30 @@ class PIT(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
         check_fits(self, current)  # Before Flax's own shape error, which does not name T and C.
-        leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
-        fire = partial(pit_fire, levels=self.levels, strength=self.strength)
+        spike = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
-
         # Flax calls it in initialization only, when the parameter has no value yet.
-        first_batch = partial(start_scale, self, charge=leak, fire=fire, reset=reset)
-
-        def step(v: Array, current: Array, a: Array) -> tuple[Array, tuple[Array, ...]]:
-            u = leak(v, current)
-            s = fire(u, a)
-            # The count comes from u, since s / a would round. XLA shares it with `fire`, and
-            # removes it unless probes are requested.
-            return reset(u, s), (u, pit_count(u, a, levels=self.levels), s)
-
+        leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
+        first_batch = partial(start_scale, self, charge=leak, fire=spike, reset=reset)
         # The floor is applied where the scale is used. The parameter itself may be below it.
         a = apply_floor(self.parametrize(self, first_batch, current))
-        u, count, s = run_over_time(step, current, a, unroll=self.unroll)
-        # Steps are axis 1 of u and axis 0 of a.
-        rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
+
+        def fire(u: Array, a: Array) -> tuple[Array, Array]:
+            s = spike(u, a)
+            return self.decay * reset(u, s), s
+
+        x = weigh(current, 1 - self.decay) if self.decay_input else current
+        u, s = over_time(
+            fire,
+            x,
+            per_step=[a],
+            straight=self.unroll,
+            checkpoint_every=self.checkpoint_every,
+        )
+        # The count comes from u, since s / a would round; XLA removes both unless probes are
+        # requested.
+        aligned = align(a, u.ndim)
+        rounded, count = quotient(u, aligned), pit_count(u, aligned, levels=self.levels)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         # Spikes return to the compute dtype; membranes, scales and probes stay float32.
         return narrow(s, current)

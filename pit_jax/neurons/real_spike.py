@@ -6,11 +6,19 @@ from jaxtyping import Array, Float
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, RESET, flag, set_bounds, whole
 from pit_jax.neurons.binary import IF, Reset, Spike
+from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.scan import read_currents, widen
 from pit_jax.neurons.step import hard_reset, prepend_axes
 
 
-@set_bounds(threshold=POSITIVE, spike=FIRING, reset=RESET, detach_reset=flag, unroll=whole(1))
+@set_bounds(
+    threshold=POSITIVE,
+    spike=FIRING,
+    reset=RESET,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
 class RealSpike(nn.Module):
     """An `IF` neuron that sends 0 or a learned amplitude per channel (Guo et al. 2022c).
 
@@ -22,7 +30,8 @@ class RealSpike(nn.Module):
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     threshold: float = 1.0
@@ -30,12 +39,19 @@ class RealSpike(nn.Module):
     reset: Reset = hard_reset
     detach_reset: bool = True
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
         spikes = IF(
-            self.threshold, self.spike, self.reset, self.detach_reset, self.unroll, name="binary"
+            self.threshold,
+            self.spike,
+            self.reset,
+            self.detach_reset,
+            self.unroll,
+            self.checkpoint_every,
+            name="binary",
         )(current)
         dtype = widen(current.dtype)
         a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), dtype)

@@ -24,6 +24,11 @@ def narrow(spikes: Array, current: Array) -> Array:
     return spikes.astype(jax.dtypes.canonicalize_dtype(current.dtype))
 
 
+def weigh(current: Array, weight: float | Array) -> Array:
+    """Return `weight * current` in the dtype of membranes."""
+    return weight * current.astype(widen(current.dtype))
+
+
 def read_currents(current: Any) -> Array:
     """Return currents, an array or a nested list, as an array.
 

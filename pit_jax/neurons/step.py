@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,85 +78,56 @@ RESETS: dict[str, Callable[..., Array]] = {
 }
 
 
-def lif_step(
-    v: Float[Array, "*N"],
-    current: Float[Array, "*N"],
-    *,
+def lif_fire(
+    u: Float[Array, "*N"],
     decay: float | Array,
+    *,
     threshold: float,
     spike: Callable[[Array], Array],
     reset: Callable[..., Array],
     detach_reset: bool,
-    decay_input: bool = False,
-) -> tuple[Array, tuple[Array, Array]]:
-    """Run one step of a binary neuron: return v_t and (u_t, s_t)."""
-    u = charge(v, current, decay=decay, decay_input=decay_input)
+) -> tuple[Array, Array]:
+    """Fire and reset a binary neuron: return what remains of its membrane, and its spikes."""
     s = fire(u, threshold=threshold, spike=spike)
-    return reset(u, s, threshold=threshold, detach=detach_reset), (u, s)
+    return decay * reset(u, s, threshold=threshold, detach=detach_reset), s
 
 
-def clif_step(
-    state: tuple[Array, Array],
-    current: Float[Array, "*N"],
+def clif_fire(
+    u: Float[Array, "*N"],
+    m: Float[Array, "*N"],
     *,
     tau: float,
     threshold: float,
     spike: Callable[[Array], Array],
     detach_reset: bool,
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Run one step of CLIF on (membrane v, complementary potential m) (Huang et al. 2024).
+) -> tuple[Array, Array, Array]:
+    """Fire and reset CLIF with its complementary potential m (Huang et al. 2024).
 
-    u = (1 - 1/tau) v + I;  s = H(u - threshold);  m' = m sigmoid(u / tau) + s;
-    v' = u - s (threshold + sigmoid(m')).
+    s = H(u - threshold);  m' = m sigmoid(u / tau) + s;
+    (1 - 1/tau) (u - s (threshold + sigmoid(m'))) remains of the membrane.
     """
-    v, m = state
-    u = charge(v, current, decay=1 - 1 / tau)
     s = fire(u, threshold=threshold, spike=spike)
     # m is updated before the reset, which therefore is deeper after this very spike. `detach`
     # leaves the path from s through m to the reset.
     m = m * jax.nn.sigmoid(u / tau) + s
     taken = jax.lax.stop_gradient(s) if detach_reset else s
-    return (u - taken * (threshold + jax.nn.sigmoid(m)), m), (u, s)
+    return (1 - 1 / tau) * (u - taken * (threshold + jax.nn.sigmoid(m))), m, s
 
 
-class Gates(NamedTuple):
-    """Learned values of a GLIF layer, each `[C]` and between 0 and 1; see `glif_step`."""
-
-    leak_gate: Array
-    input_gate: Array
-    reset_gate: Array
-    decay: Array
-    leak: Array
-    reset: Array
-    threshold: Array
-
-
-def glif_step(
-    state: tuple[Array, Array],
-    current: Float[Array, "*N C"],
-    conductance: Float[Array, " C"],
-    gates: Gates,
+def glif_fire(
+    u: Float[Array, "*N C"],
+    decay: Float[Array, " C"],
+    gate: Float[Array, " C"],
+    drop: Float[Array, " C"],
+    threshold: Float[Array, " C"],
     *,
     spike: Callable[[Array], Array],
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Run one step of GLIF on (u, s) of the previous step (Yao et al. 2022, Eq. 9).
-
-    alpha, beta and gamma are the gates of leak, input and reset; the reset is part of the charge:
-    u' = (1 - alpha (1 - decay)) u (1 - gamma s) - (1 - alpha) leak
-         + (1 - beta (1 - conductance)) I - (1 - gamma) reset s.
-    """
-    u, s = state
-    g = Gates(*(prepend_axes(gate, u.ndim) for gate in gates))
-    conductance = prepend_axes(conductance, u.ndim)
-    u = (
-        (1 - g.leak_gate * (1 - g.decay)) * u * (1 - g.reset_gate * s)
-        - (1 - g.leak_gate) * g.leak
-        + (1 - g.input_gate * (1 - conductance)) * current
-        - (1 - g.reset_gate) * g.reset * s
-    )
+) -> tuple[Array, Array]:
+    """Fire and reset GLIF: decay u (1 - gate s) - drop s remains (Yao et al. 2022, Eq. 9)."""
+    decay, gate, drop, threshold = (prepend_axes(x, u.ndim) for x in (decay, gate, drop, threshold))
     # It fires at the threshold too, H(0) = 1; the authors' code needs a membrane above it.
-    s = spike(u - g.threshold)
-    return (u, s), (u, s)
+    s = spike(u - threshold)
+    return decay * u * (1 - gate * s) - drop * s, s
 
 
 @set_bounds(a=POSITIVE, levels=LEVELS)
@@ -223,8 +193,10 @@ def _pit_fire_backward(
     window = inside(x, levels)
     # `where`, not a product with the mask: it stops the NaN of an infinite x.
     grad_u = jnp.where(window, g * rectifier(x, strength), 0).astype(u.dtype)  # Eq. 30
-    # Above the window this is D: only a larger scale could make the spike larger.
-    grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32
+    # Above the window k is D: only a larger scale could make the spike larger. With `where` last
+    # XLA sums one array; a product of g and k - where(...) keeps two from the forward pass.
+    count = pit_count(u, a, levels=levels)
+    grad_a = jnp.where(window, g * (count - x), g * count)  # Eq. 32
     # The transpose of a broadcast is the sum over the broadcast axes.
     # The cast inside brings the sum back to the dtype of `a`.
     (grad_a,) = jax.linear_transpose(lambda a: jnp.broadcast_to(a.astype(g.dtype), u.shape), a)(

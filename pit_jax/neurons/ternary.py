@@ -5,13 +5,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, POSITIVE, flag, set_bounds, whole
+from pit_jax.neurons.over_time import CHECKPOINTS, over_time
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
-from pit_jax.neurons.step import charge, hard_reset
+from pit_jax.neurons.scan import narrow, read_currents, widen
+from pit_jax.neurons.step import hard_reset
 from pit_jax.surrogate import ternary_spike
 
 
-@set_bounds(decay=DECAY, threshold=POSITIVE, detach_reset=flag, unroll=whole(1))
+@set_bounds(
+    decay=DECAY,
+    threshold=POSITIVE,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
 class Ternary(nn.Module):
     """A ternary neuron (Guo et al. 2024): `[B, T, ..., C]` currents to spikes -1, 0 and 1.
 
@@ -21,32 +28,41 @@ class Ternary(nn.Module):
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     decay: float = 0.25
     threshold: float = 1.0
     detach_reset: bool = False
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
 
-        def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
-            u = charge(v, current, decay=self.decay)
+        def fire(u: Array) -> tuple[Array, Array]:
             s = ternary_spike(u / self.threshold)  # It fires from 1/2 on.
             # |s|, with the gradient 0 at s = 0. jnp.abs has the gradient 1 there, which would let
             # membranes that do not fire learn through the reset.
             fired = s * jnp.sign(s)
-            return hard_reset(u, fired, detach=self.detach_reset), (u, s)
+            return self.decay * hard_reset(u, fired, detach=self.detach_reset), s
 
-        u, s = run_over_time(step, current, unroll=self.unroll)
+        u, s = over_time(
+            fire, current, straight=self.unroll, checkpoint_every=self.checkpoint_every
+        )
         record(self, u, s, levels=1)
         return narrow(s, current)
 
 
-@set_bounds(decay=DECAY, threshold=POSITIVE, detach_reset=flag, unroll=whole(1))
+@set_bounds(
+    decay=DECAY,
+    threshold=POSITIVE,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
 class TrainableTernary(nn.Module):
     """A `Ternary` neuron that sends -alpha, 0 or alpha, with one learned alpha per layer.
 
@@ -56,19 +72,26 @@ class TrainableTernary(nn.Module):
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps to unroll in one iteration of the compiled loop.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save every k-th state only and compute the others again, for many steps.
     """
 
     decay: float = 0.25
     threshold: float = 1.0
     detach_reset: bool = False
     unroll: int = 4
+    checkpoint_every: int | None = None
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         current = read_currents(current)
         spikes = Ternary(
-            self.decay, self.threshold, self.detach_reset, self.unroll, name="ternary"
+            self.decay,
+            self.threshold,
+            self.detach_reset,
+            self.unroll,
+            self.checkpoint_every,
+            name="ternary",
         )(current)
         alpha = self.param("alpha", nn.initializers.ones, (), widen(current.dtype))
         return alpha.astype(spikes.dtype) * spikes

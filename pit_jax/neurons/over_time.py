@@ -1,0 +1,281 @@
+"""A neuron over time as one function with its own gradient.
+
+A neuron is a function `fire` of its membrane u_t before firing, and its current enters by addition:
+
+    (remain_t, spikes_t) = fire(u_t, parameters),    u_t = remain_{t-1} + x_t,    remain_{-1} = 0.
+
+Only the membranes before firing are saved for the backward pass, in the buffer of the currents.
+Their gradients replace the gradients of the spikes. Time stays axis 1: `lax.scan` would move it to
+the front, four copies of everything. scan.py has the plain loop, with which tests compare this one.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from pit_jax.checks.bounds import MOST_WHOLE, Interval
+from pit_jax.neurons.scan import read_currents, widen
+
+# The bound of the field `checkpoint_every` of neurons.
+CHECKPOINTS = Interval(1, MOST_WHOLE, whole=True, optional=True)
+
+Fire = Callable[..., tuple[Array, ...]]
+Arrays = tuple[Array, ...]
+
+
+class Plan(NamedTuple):
+    """The static arguments of `over_time`."""
+
+    fire: Fire
+    extra: int
+    straight: int
+    checkpoint_every: int | None
+
+
+class Parameters(NamedTuple):
+    """The parameters of a neuron: arrays `[T, ...]`, one row per step, and arrays of all steps."""
+
+    per_step: Arrays
+    shared: Arrays
+
+    def at(self, t: Any) -> Arrays:
+        """Return the arguments of `fire` in step `t`."""
+        rows = (jax.lax.dynamic_index_in_dim(p, t, 0, keepdims=False) for p in self.per_step)
+        return (*rows, *self.shared)
+
+    def part(self, start: Any, size: int) -> "Parameters":
+        """Return the parameters of `size` steps from `start`."""
+        rows = (jax.lax.dynamic_slice_in_dim(p, start, size, 0) for p in self.per_step)
+        return Parameters(tuple(rows), self.shared)
+
+
+def over_time(
+    fire: Fire,
+    x: Float[Array, "*BTNC"],
+    *,
+    per_step: Sequence[Array] = (),
+    shared: Sequence[Array] = (),
+    extra: int = 0,
+    straight: int = 4,
+    checkpoint_every: int | None = None,
+) -> tuple[Array, Array]:
+    """Return membranes before firing and outputs, `[B, T, ...]`, of a neuron that starts at rest.
+
+    `fire(u, *extra, *per_step, *shared) -> (remain, *extra, out)` is one step on `[B, ...]`. It
+    computes every neuron from its own membrane alone, and reads parameters from its arguments,
+    never from a closure: arrays `per_step` have one row per step, `shared` are the same at every
+    step. `extra` is the number of further states, which start at 0. Up to `straight` steps are
+    compiled without a loop. With `checkpoint_every=k` the backward pass computes the membranes
+    again from the currents and every k-th state. The dtype is float32 or wider for any dtype of
+    `x`. Raises ValueError unless `x` has batch, time and channel axes and a float dtype.
+    """
+    x = read_currents(x)
+    plan = Plan(fire, extra, straight, checkpoint_every)
+    # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
+    return _run(plan, x.astype(widen(x.dtype)), Parameters(tuple(per_step), tuple(shared)))
+
+
+def align(rows: Float[Array, "T ..."], ndim: int) -> Array:
+    """Return `rows`, one per step, in a shape that broadcasts to `ndim` axes `[B, T, ..., C]`."""
+    return rows.reshape(1, len(rows), *(1,) * (ndim - 1 - rows.ndim), *rows.shape[1:])
+
+
+def _take(arrays: Arrays, t: Any) -> Arrays:
+    return tuple(jax.lax.dynamic_index_in_dim(x, t, 1, keepdims=False) for x in arrays)
+
+
+def _put(arrays: Arrays, rows: Arrays, t: Any, axis: int = 1) -> Arrays:
+    put = jax.lax.dynamic_update_index_in_dim
+    return tuple(put(x, row, t, axis) for x, row in zip(arrays, rows, strict=True))
+
+
+def _stack(steps: Sequence[Arrays], axis: int = 1) -> Arrays:
+    return tuple(jnp.stack(rows, axis) for rows in zip(*steps, strict=True))
+
+
+def _charge(plan: Plan, x: Array, extra: Arrays, parameters: Parameters) -> Arrays:
+    """Return the states `[B, T, ...]` before firing; `x[:, 0]` is the first membrane."""
+    steps = x.shape[1]
+
+    def advance(state: Arrays, t: Any, current: Array) -> Arrays:
+        remain, *rest, _ = plan.fire(*state, *parameters.at(t - 1))
+        return (remain + current, *rest)
+
+    state = (x[:, 0], *extra)
+    if steps <= plan.straight:
+        states = [state]
+        for t in range(1, steps):
+            states.append(advance(states[-1], t, x[:, t]))
+        return _stack(states)
+
+    def body(t: Any, carry: tuple[Arrays, Arrays]) -> tuple[Arrays, Arrays]:
+        state, buffers = carry
+        # Read from the buffer that is written, so that one buffer is enough.
+        state = advance(state, t, *_take(buffers[:1], t))
+        return state, _put(buffers, state, t)
+
+    # Membranes replace the currents in their buffer: each is written after its current was read.
+    buffers = (x, *_put(tuple(jnp.zeros_like(x) for _ in extra), extra, 0))
+    return jax.lax.fori_loop(1, steps, body, (state, buffers))[1]
+
+
+def _emit(plan: Plan, states: Arrays, parameters: Parameters) -> Array:
+    """Return the outputs of all steps: one elementwise pass, which fuses with what follows."""
+    # A vmap over time would move the axis of steps to the front and copy everything.
+    rows = (align(p, states[0].ndim) for p in parameters.per_step)
+    return plan.fire(*states, *rows, *parameters.shared)[-1]
+
+
+def _pull(
+    plan: Plan, states: Arrays, parameters: Parameters, after: Arrays, g: Array, g_u: Array | None
+) -> tuple[Array, Arrays, Parameters]:
+    """Return the gradients of the currents, of the state before the first step, and of parameters.
+
+    `after` is the gradient of the state after the last step, `g` of the outputs, `g_u` of the
+    membranes, unless it is 0.
+    """
+    steps, rows = g.shape[1], len(parameters.per_step)
+
+    def step(t: Any, after: Arrays, g: Array) -> tuple[Arrays, Arrays, Arrays]:
+        pull = jax.vjp(plan.fire, *_take(states, t), *parameters.at(t))[1]
+        u, *rest = pull((*after, g))
+        if g_u is not None:
+            u += _take((g_u,), t)[0]
+        before, rest = (u, *rest[: plan.extra]), rest[plan.extra :]
+        return before, tuple(rest[:rows]), tuple(rest[rows:])
+
+    last = steps - 1
+    before, row, total = step(last, after, g[:, last])
+    if steps <= plan.straight:
+        dx, by_step = [before[:1]], [row]
+        for t in reversed(range(last)):
+            before, row, shared = step(t, before, g[:, t])
+            dx, by_step = [before[:1], *dx], [row, *by_step]
+            total = jax.tree.map(jnp.add, total, shared)
+        return *_stack(dx), before, Parameters(_stack(by_step, 0), total)
+
+    def body(i: Any, carry: Any) -> Any:
+        before, dx, by_step, total = carry
+        t = last - i
+        before, row, shared = step(t, before, *_take(dx, t))
+        total = jax.tree.map(jnp.add, total, shared)
+        return before, _put(dx, before[:1], t), _put(by_step, row, t, 0), total
+
+    # The gradients of the currents replace those of the outputs. In the buffer of the membranes,
+    # which the sums for the parameters read too, XLA would copy the whole buffer at every step.
+    dx = _put((g,), before[:1], last)
+    by_step = _put(jax.tree.map(jnp.zeros_like, parameters.per_step), row, last, 0)
+    carry = (before, dx, by_step, total)
+    before, (dx,), by_step, total = jax.lax.fori_loop(1, steps, body, carry)
+    return dx, before, Parameters(by_step, total)
+
+
+def _in_parts(steps: int, size: int, body: Callable[..., Any], carry: Any, *, back: bool) -> Any:
+    """Run `body(start, size, carry)` for parts of `size` steps; the last may be shorter."""
+    whole, rest = divmod(steps, size)
+    if rest and back:
+        carry = body(steps - rest, rest, carry)
+
+    def run_part(i: Any, carry: Any) -> Any:
+        return body((whole - 1 - i if back else i) * size, size, carry)
+
+    carry = jax.lax.fori_loop(0, whole, run_part, carry)
+    return body(steps - rest, rest, carry) if rest and not back else carry
+
+
+def _charge_part(
+    plan: Plan, x: Array, start: Any, size: int, state: Arrays, parameters: Parameters
+) -> tuple[Arrays, Parameters]:
+    """Return the states of a part that begins in `state`, and its parameters."""
+    part = jax.lax.dynamic_slice_in_dim(x, start, size, 1)
+    parameters = parameters.part(start, size)
+    return _charge(plan, *_put((part,), state[:1], 0), state[1:], parameters), parameters
+
+
+def _charge_and_emit(
+    plan: Plan, every: int, x: Array, parameters: Parameters
+) -> tuple[Array, Array, Arrays]:
+    """Return membranes, outputs, and the state at the first of every `every` steps."""
+
+    def body(start: Any, size: int, carry: Any) -> Any:
+        (remain, *extra), kept, buffers = carry
+        state = (remain + _take((x,), start)[0], *extra)
+        states, own = _charge_part(plan, x, start, size, state, parameters)
+        out = _emit(plan, states, own)
+        after = plan.fire(*(s[:, -1] for s in states), *own.at(size - 1))[:-1]
+        put = jax.lax.dynamic_update_slice_in_dim
+        buffers = tuple(put(b, y, start, 1) for b, y in zip(buffers, (states[0], out), strict=True))
+        return after, _put(kept, state, start // every), buffers
+
+    rest = tuple(jnp.zeros_like(x[:, 0]) for _ in range(1 + plan.extra))
+    kept = tuple(jnp.zeros_like(x[:, ::every]) for _ in rest)
+    carry = (rest, kept, (jnp.zeros_like(x), jnp.zeros_like(x)))
+    _, kept, (u, out) = _in_parts(x.shape[1], every, body, carry, back=False)
+    return u, out, kept
+
+
+def _pull_in_parts(
+    plan: Plan, every: int, saved: tuple[Array, Arrays, Parameters], g: Array, g_u: Array | None
+) -> tuple[Array, Parameters]:
+    """Return the gradients of currents and parameters; compute the states of each part again."""
+    x, kept, parameters = saved
+    put = jax.lax.dynamic_update_slice_in_dim
+    read = jax.lax.dynamic_slice_in_dim
+
+    def body(start: Any, size: int, carry: Any) -> Any:
+        after, dx, by_step, total = carry
+        states, own = _charge_part(plan, x, start, size, _take(kept, start // every), parameters)
+        g_part = None if g_u is None else read(g_u, start, size, 1)
+        d, before, more = _pull(plan, states, own, after, read(dx, start, size, 1), g_part)
+        by_step = tuple(put(b, p, start, 0) for b, p in zip(by_step, more.per_step, strict=True))
+        return before, put(dx, d, start, 1), by_step, jax.tree.map(jnp.add, total, more.shared)
+
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    carry = (zeros(_take(kept, 0)), g, *zeros(tuple(parameters)))
+    _, dx, by_step, total = _in_parts(x.shape[1], every, body, carry, back=True)
+    return dx, Parameters(by_step, total)
+
+
+def _run_all(plan: Plan, x: Array, parameters: Parameters) -> tuple[tuple[Array, Array], Any]:
+    """Return membranes and outputs, and what the backward pass needs."""
+    every = plan.checkpoint_every
+    if every is not None and every < x.shape[1]:
+        u, out, kept = _charge_and_emit(plan, every, x, parameters)
+        return (u, out), (x, kept, parameters)
+    extra = tuple(jnp.zeros_like(x[:, 0]) for _ in range(plan.extra))
+    states = _charge(plan, x, extra, parameters)
+    return (states[0], _emit(plan, states, parameters)), (None, states, parameters)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run(plan: Plan, x: Array, parameters: Parameters) -> tuple[Array, Array]:
+    return _run_all(plan, x, parameters)[0]
+
+
+def _run_forward(plan: Plan, *inputs: Any) -> tuple[tuple[Array, Array], Any]:
+    # With symbolic zeros every array comes with a flag whether it is differentiated.
+    x, parameters = jax.tree.map(
+        lambda p: p.value, inputs, is_leaf=lambda p: hasattr(p, "perturbed")
+    )
+    return _run_all(plan, x, parameters)
+
+
+def _run_backward(plan: Plan, saved: Any, gradients: tuple[Any, Any]) -> tuple[Array, Parameters]:
+    # Membranes that are recorded, but not differentiated, cost nothing.
+    g_u, g = (None if isinstance(g, SymbolicZero) else g for g in gradients)
+    x, states, parameters = saved
+    if g is None:
+        g = jnp.zeros(gradients[1].shape, gradients[1].dtype)
+    if x is not None:
+        return _pull_in_parts(plan, plan.checkpoint_every, saved, g, g_u)
+    after = tuple(jnp.zeros_like(s[:, 0]) for s in states)
+    dx, _, d_parameters = _pull(plan, states, parameters, after, g, g_u)
+    return dx, d_parameters
+
+
+_run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
