@@ -24,6 +24,7 @@ from rich.table import Table
 from pit_jax.analysis.rates import interval
 from pit_jax.arguments import path
 from pit_jax.neurons.probe import neuron_probes
+from pit_jax.tuning import compiler_options
 from train import data
 from train.config import cli
 from train.data import Dataset
@@ -31,7 +32,6 @@ from train.data.feeding import resident
 from train.data.feeding.order import SequentialOrder, epoch_order
 from train.files import write_atomically
 from train.program.evaluation import compute_means, make_whole_sums
-from train.program.program import make_quick_options
 from train.program.pure import PureProgram, abstract_images, make_pure_program
 from train.program.state import TrainState
 from train.run.environment import describe_environment
@@ -86,7 +86,7 @@ class Trainer:
         def step(state: TrainState, samples: Any, order: Any) -> TrainState:
             return pure.train(state, resident.take(samples, order[state.step % self.steps]))[0]
 
-        self.begin = jax.jit(begin, compiler_options=make_quick_options())
+        self.begin = jax.jit(begin, compiler_options=compiler_options("once"))
         self.step = jax.jit(step, donate_argnums=0)
         self.test = jax.jit(make_whole_sums(pure.test, resident.take))
 

@@ -9,9 +9,12 @@ Arrays are batch-major: `B T H W C` are batch, time step, height, width and chan
 have the unit of the input current.
 """
 
-from pit_jax.signals import begin_program, is_program
+from pit_jax.tuning import is_program, restart_tuned, tune_runtime
 
 if is_program():
+    restart_tuned()  # First: what a program has imported before, it imports twice.
+    from pit_jax.signals import begin_program
+
     begin_program()  # Before the other imports, because those of a program take seconds.
 
 from importlib import import_module
@@ -20,11 +23,21 @@ from typing import TYPE_CHECKING, Any
 from pit_jax.old_names import serve_old_names
 
 if TYPE_CHECKING:
-    from pit_jax import initializers, interop, layers, models, neurons, surrogate
+    from pit_jax import initializers, interop, layers, models, neurons, surrogate, tuning
 
 __version__ = "0.1.0"
 
-__all__ = ["initializers", "interop", "layers", "models", "neurons", "surrogate", "__version__"]
+__all__ = [
+    "initializers",
+    "interop",
+    "layers",
+    "models",
+    "neurons",
+    "surrogate",
+    "tune_runtime",
+    "tuning",
+    "__version__",
+]
 
 
 def _import_lazily(name: str) -> Any:

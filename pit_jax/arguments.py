@@ -14,6 +14,7 @@ from pit_jax.environment import check_compiler_flags, explain_environment
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError
 from pit_jax.signals import Stopped, is_listening
+from pit_jax.tuning import is_tuning
 
 
 class UsageError(ValueError):
@@ -124,6 +125,7 @@ def start(
         args = parse(parser, words)
         if is_listening():
             check_compiler_flags()
+            is_tuning()  # Refuses unknown values.
         return run(args)
     except expected as error:
         reason = str(error)

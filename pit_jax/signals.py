@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from pit_jax.reading import FileError
+from pit_jax.tuning import release_signals
 
 T = TypeVar("T")
 
@@ -94,6 +95,7 @@ def begin_program() -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     install_handlers()
+    release_signals()
     threading.Thread(target=_listener.listen, args=(reading,), daemon=True).start()
     if hasattr(os, "register_at_fork"):
         # Between fork and `_forget`, a signal to a child would reach the pipe of its parent.
@@ -112,23 +114,6 @@ def run_as_program(main: Callable[..., int], *arguments: Any) -> NoReturn:
     """Call `main(*arguments)` and end the program with the exit code that it returns."""
     begin_program()  # Again, for programs that a debugger, a profiler or runpy has started.
     end_program(main(*arguments))
-
-
-def is_program() -> bool:
-    """Return whether Python was started as `python -m` with a module of the library or the trainer.
-
-    True only while Python imports the packages of that module.
-    """
-    if sys.argv[:1] != ["-m"]:
-        return False
-    word = sys.orig_argv[-len(sys.argv)]  # The module, maybe after options: `-um train.main`.
-    module = word.partition("m")[2] if word.startswith("-") else word
-    package, here = module.partition(".")[0], os.path.dirname(__file__)
-    # The package `train` of a clone of this repository, not a user's own package.
-    file = getattr(sys.modules.get("train"), "__file__", None)
-    is_clone = file == os.path.join(os.path.dirname(here), "train", "__init__.py")
-    in_wheel = os.path.isdir(os.path.join(here, "train"))
-    return package == "pit_jax" or package == "train" and is_clone and not in_wheel
 
 
 def install_handlers() -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import jax
@@ -96,8 +95,13 @@ def compile_quickly() -> Iterator[None]:
 
     For files of tests that compile many small functions and compare no bits with those of users.
     """
+    jit = jax.jit
+
+    def jit_quickly(*f: Callable, compiler_options: Any = None, **kw: Any) -> Any:
+        return jit(*f, compiler_options=QUICK_OPTIONS, **kw)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK_OPTIONS))
+        patch.setattr(jax, "jit", jit_quickly)
         yield
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import optax
 import pytest
 
-from pit_jax.docstrings import read_arguments
+from train.config.docstrings import read_arguments
 from pit_jax.layers import NORMS
 from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS

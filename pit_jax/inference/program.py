@@ -24,6 +24,7 @@ from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
 from pit_jax.inference.listing import format_table
 from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.batches import jit_for_batches
 from pit_jax.inference.runtime.step import Form, check_input, collect_weights, run
 from pit_jax.inference.runtime.stream import Stream, make_jax_advance
 from pit_jax.inference.verify import Reference, Report, fingerprint, make_reference, prove
@@ -167,7 +168,7 @@ class SpikingProgram:
                     run(self.nodes, weights, x, self.num_steps, form, lambda outputs: outputs[-1])
                 )
 
-            self._functions["logits", form] = jax.jit(logits)
+            self._functions["logits", form] = jit_for_batches(logits)
         return self._functions["logits", form]
 
     def _get_watch(self, form: Form) -> Any:
@@ -183,7 +184,7 @@ class SpikingProgram:
         def select_outputs(outputs: list[Array]) -> tuple[Array, list[Array]]:
             return outputs[-1], [outputs[i] for i in layers]
 
-        @jax.jit
+        @jit_for_batches
         def watch(weights: Any, x: Array) -> tuple[Array, list[Array]]:
             steps = run(self.nodes, weights, x, self.num_steps, form, select_outputs)
             logits, spikes = zip(*steps, strict=True)

@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict
 from pit_jax.artifact import hash_parts
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.old_names import SAVED_CLASSES, accept_old_keywords, serve_old_names
+from pit_jax.tuning import compiler_options
 
 # Fingerprints hash the first names of classes, so that renaming a class does not change them.
 FIRST_NAMES = {new: old for old, new in SAVED_CLASSES.items()}
@@ -43,7 +44,10 @@ def make_reference(
 
     The function returns logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
     """
-    apply = jax.jit(partial(model.apply, variables, mutable=["intermediates"]))
+    apply = jax.jit(
+        partial(model.apply, variables, mutable=["intermediates"]),
+        compiler_options=compiler_options("evaluate"),
+    )
 
     def read(x: Any) -> tuple[np.ndarray, dict[str, Reading]]:
         logits, probes = apply(x)

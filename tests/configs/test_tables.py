@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs.tables import Row
+from pit_jax.tuning import compiler_options
 from tests.configs.rows import (
     PAGES,
     count_parameters,
@@ -18,7 +19,6 @@ from tests.configs.rows import (
 from tests.models.reduced import REDUCED
 from tests.train.helpers import ROOT
 from train.config.arguments import ANALYSES
-from train.program.program import make_quick_options
 from train.program.pure import make_pure_program
 
 CITED = {"TL", "PTL", "LTL", "QCFS", "DSR", "RecDis", "IM-Loss", "Diet-SNN", "Dspike"}
@@ -153,7 +153,7 @@ def test_a_small_network_of_each_kind_trains_a_step(page, row):
         return first.params, *pure.train(first, batch)
 
     batch = {"image": jnp.asarray(dataset.train.images), "label": jnp.asarray(dataset.train.labels)}
-    compiled = jax.jit(train, compiler_options=make_quick_options())
+    compiled = jax.jit(train, compiler_options=compiler_options("once"))
     before, state, metrics = compiled(jax.random.key(0), batch)
     assert int(state.step) == 1 and int(state.skipped) == 0
     assert jnp.isfinite(metrics["loss"])

@@ -1,12 +1,11 @@
 """Fixtures of the tests of spike-driven inference."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import jax
 import pytest
 
-from tests.helpers import QUICK_OPTIONS
+from tests.helpers import compile_quickly
 
 FULL_JIT = jax.jit
 
@@ -18,8 +17,7 @@ def _compile_quickly() -> Iterator[None]:
     Programs are exact in integers, so their bits do not depend on it; `all_optimizations` is for
     the tests of that.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(FULL_JIT, compiler_options=QUICK_OPTIONS))
+    with compile_quickly():
         yield
 
 

@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from pit_jax.display import show_value
-from pit_jax.docstrings import read_arguments
 
 from ..errors import UserError
+from .docstrings import read_arguments
 from .own import find_line, summarize_error
 
 MISSING = inspect.Parameter.empty

@@ -16,6 +16,8 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from pit_jax.tuning import compiler_options
+
 from ..data import Split
 from ..data.feeding import resident
 from ..data.feeding.order import SequentialOrder
@@ -106,7 +108,11 @@ def _make_sums_from_memory(
 
     # One program for the whole split: one per batch would run concurrently, and the collectives of
     # virtual CPU devices can then wait for each other forever.
-    sums = jax.jit(make_whole_sums(eval_step, take), out_shardings=everywhere)
+    sums = jax.jit(
+        make_whole_sums(eval_step, take),
+        out_shardings=everywhere,
+        compiler_options=compiler_options("evaluate"),
+    )
     return lambda state: sums(state, samples, batches)
 
 
@@ -142,7 +148,12 @@ def _make_sums_from_disk(
 
     # Each call needs the sums of the call before, so that no two programs run concurrently. The
     # donated sums are updated in place.
-    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    @partial(
+        jax.jit,
+        donate_argnums=0,
+        out_shardings=everywhere,
+        compiler_options=compiler_options("evaluate"),
+    )
     def add(totals: Metrics, state: TrainState, batch: Batch) -> Metrics:
         return jax.tree.map(jnp.add, totals, eval_step(state, batch))
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pit_jax.checks.bounds import set_bounds, whole
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons.probe import neuron_probes
+from pit_jax.tuning import compiler_options
 
 from ..data import Split
 from .sharding import place
@@ -44,7 +45,7 @@ def make_probe(
     Every device computes all `images`, so no collective is needed and their number is arbitrary.
     """
 
-    @partial(jax.jit, out_shardings=everywhere)
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=compiler_options("evaluate"))
     def look(variables: Mapping[str, Any], images: Array) -> Look:
         _, probes = model.apply(variables, normalize(images), mutable=["intermediates"])
         layers = neuron_probes(probes.get("intermediates", {}))

@@ -18,6 +18,7 @@ import numpy
 import optax
 
 import pit_jax
+from pit_jax.tuning import SWITCH, describe_tuning
 
 from ..errors import UserError
 from ..files import write_atomically
@@ -37,7 +38,7 @@ REPORTED = (
     *("jax_memory_fitting_level", "jax_compiler_enable_remat_pass", "jax_use_shardy_partitioner"),
     *("jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
 )
-VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", SWITCH)
 MACHINE = ("jax", "jaxlib", "flax", "optax", "numpy", "device", "devices", "processes")
 # On a CPU, its instructions and the number of threads change the order of additions.
 OF_CPU = ("processor", "cores")
@@ -57,6 +58,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": _count_cores(),
         **_read_options(),
         **{name: os.environ.get(name, "") for name in VARIABLES},
+        "tuning": describe_tuning(),
     }
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from pit_jax.tuning import compiler_options
+
 from .. import memory
 from ..data import Dataset, Split
 from ..data.feeding import resident
@@ -26,7 +28,6 @@ from ..program.program import (
     Program,
     compile_checked,
     make_program,
-    make_quick_options,
 )
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
@@ -94,9 +95,13 @@ def make_seeds_program(
         return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
     first_states = jax.jit(
-        _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=make_quick_options()
+        _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=compiler_options("once")
     )
-    step = jax.jit(_map_seeds(mesh, train, OF_SEED, BATCH), donate_argnums=0)
+    step = jax.jit(
+        _map_seeds(mesh, train, OF_SEED, BATCH),
+        donate_argnums=0,
+        compiler_options=compiler_options("train"),
+    )
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
@@ -171,7 +176,8 @@ def _make_evaluate(test_step: TestStep, split: Split, batch_size: int, mesh: Mes
     order = SequentialOrder(size, batch_size)
     samples, batches = jax.device_put((split.arrays, (order.index, order.weight)), everywhere)
     sums = jax.jit(
-        _map_seeds(mesh, make_whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED)
+        _map_seeds(mesh, make_whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED),
+        compiler_options=compiler_options("evaluate"),
     )
 
     def evaluate(states: TrainState) -> list[Evaluation]:

@@ -11,11 +11,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive
 
 from pit_jax.jaxprs import find_inner, get_shape
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm
+from pit_jax.layers.normalize import BatchNorm
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.old_names import serve_old_names
 
-NORMS = (nn.BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
+NORMS = (nn.BatchNorm, BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
 SPIKING = (*NEURONS.values(), NormedLIF)
 LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
 # Jitted functions of pit_jax that have a rule of their own and keep their names in a trace.

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pit_jax.checks.arrays import read_array
 from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.batches import jit_for_batches
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import Weights, step
 from pit_jax.old_names import accept_old_keywords, serve_old_names
@@ -123,7 +123,7 @@ def is_confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
 def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
     """Return a function that runs one step in JAX on counts; each step is compiled on first use."""
 
-    @partial(jax.jit, static_argnums=2)
+    @partial(jit_for_batches, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:
         # SpikingProgram casts its inputs in the same way.
         frame = jnp.asarray(frame, jnp.float32)

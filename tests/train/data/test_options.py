@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from pit_jax.docstrings import read_arguments
+from train.config.docstrings import read_arguments
 from train.data import DATASETS, load
 from train.data.augment import (
     MIXES,
