@@ -1,0 +1,58 @@
+"""The libraries that are compared, the interpreter of each, and its settings."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library on one of its paths.
+
+    Args:
+        packages: the distributions whose versions the record names; the first one is imported.
+        alone: run in the interpreter of the benchmark, not in that of the peers.
+        environment: variables of the process that runs it.
+        note: what the path is.
+    """
+
+    packages: tuple[str, ...]
+    alone: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def interpreter(self) -> Path:
+        """The Python that has the library."""
+        folder = Path(os.environ.get("BENCHMARK_PEERS", ROOT / ".venv-peers"))
+        return Path(sys.executable) if self.alone else folder / "bin" / "python"
+
+
+JAX = ("jax", "jaxlib", "flax")
+# Our programs restart themselves with huge pages; a peer gets them in a row of its own.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+PEERS = {
+    "pit_jax": Peer(("pit_jax", *JAX), alone=True, note="with all settings of pit_jax.tuning"),
+    "pit_jax-untuned": Peer(
+        ("pit_jax", *JAX),
+        alone=True,
+        environment={"PIT_JAX_TUNING": "off"},
+        note="PIT_JAX_TUNING=off",
+    ),
+    "flax": Peer(("flax", *JAX), alone=True, note="nn.Conv, nn.BatchNorm and nn.relu, jit"),
+    "pytorch": Peer(("torch",), note="eager"),
+    "pytorch-hugepages": Peer(("torch",), environment=HUGE_PAGES, note="eager, huge pages"),
+    "pytorch-compiled": Peer(("torch",), note="torch.compile"),
+    "spikingjelly": Peer(("spikingjelly", "torch"), note="multi-step, eager"),
+    "spikingjelly-hugepages": Peer(
+        ("spikingjelly", "torch"), environment=HUGE_PAGES, note="multi-step, eager, huge pages"
+    ),
+    "spikingjelly-compiled": Peer(("spikingjelly", "torch"), note="multi-step under torch.compile"),
+    "snntorch": Peer(("snntorch", "torch"), note="a loop over time, eager"),
+    "norse": Peer(("norse", "torch"), note="a loop over time, eager"),
+    "spyx": Peer(("spyx", *JAX), note="jit around its scan over time"),
+    "jaxpike": Peer(("jaxpike", "equinox", *JAX), note="jit, layer by layer"),
+}

@@ -1,0 +1,138 @@
+"""What is measured: workloads of cells, whose entries take turns; and the subject that runs one."""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+# The module of each workload in benchmarks/workloads/.
+WORKLOADS = {
+    "W1": "neuron",
+    "W2": "dense",
+    "W3": "resnet",
+    "W4": "sew_resnet",
+    "W5": "vgg",
+    "W6": "inference",
+    "W7": "pipeline",
+    "W8": "startup",
+}
+MIB = 2**20
+
+
+class Missing(Exception):
+    """A peer that cannot do a task, with the reason."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One peer with its task, measured in its own process.
+
+    `peer` is a key of peers.PEERS, `label` names what it runs, such as "PIT 1×4". `task` goes to
+    `make` of the workload as JSON. The table compares the entry with those of pit_jax whose labels
+    are `against`; by default with that of the same label, or else with the first one.
+    """
+
+    peer: str
+    label: str
+    task: Mapping[str, Any]
+    against: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Entries that do the same work and take turns, so that their times can be compared.
+
+    Args:
+        name: the name of the cell, unique in its workload.
+        entries: what is compared; ratios are relative to the entries of pit_jax.
+        rounds: how many turns each entry has.
+        turn_seconds: how long a turn lasts; an entry repeats its work until then.
+        quick: whether `make bench` measures the cell.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    rounds: int = 9
+    turn_seconds: float = 0.5
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Cells of one kind of work; `unit` is what `Subject.work` counts, such as "images"."""
+
+    name: str
+    title: str
+    unit: str
+    cells: tuple[Cell, ...]
+
+    def select(self, *, quick: bool, peers: tuple[str, ...], small: bool) -> "Workload":
+        """Return the workload with the quick cells only, some peers only, or in small size."""
+
+        def change(cell: Cell) -> Cell:
+            found = [x for x in cell.entries if not peers or x.peer in peers]
+            if small:
+                found = [replace(x, task={**x.task, "small": True}) for x in found]
+            return replace(cell, entries=tuple(found))
+
+        cells = [change(cell) for cell in self.cells if cell.quick or not quick]
+        return replace(self, cells=tuple(cell for cell in cells if cell.entries))
+
+
+@dataclass
+class Subject:
+    """Work that a worker measures.
+
+    Args:
+        run: does the work once and returns when it is finished.
+        work: how many units of the workload one run does.
+        details: what the record says of it, as JSON: parameters, settings, temporaries.
+        warm_up: the runs before the first turn, after the one that compiles.
+    """
+
+    run: Callable[[], object]
+    work: float
+    details: dict[str, Any] = field(default_factory=dict)
+    warm_up: int = 2
+
+    def prepare(self) -> float:
+        """Compile and warm up; return the seconds until the end of the first run."""
+        start = time.perf_counter()
+        self.run()
+        seconds = time.perf_counter() - start
+        for _ in range(self.warm_up):
+            self.run()
+        return seconds
+
+    def measure(self, repeats: int) -> float:
+        """Run `repeats` times, and return the seconds of one run."""
+        start = time.perf_counter()
+        for _ in range(repeats):
+            self.run()
+        return (time.perf_counter() - start) / repeats
+
+    def read_peak_mib(self) -> float:
+        """Return the largest resident memory of the process so far."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def close(self) -> None:
+        """End what the subject has started."""
+
+
+def load_module(name: str) -> ModuleType:
+    """Return the module of a workload: its `WORKLOAD`, and `make(peer, task)` for workers.
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in WORKLOADS:
+        raise ValueError(f"there is no workload {name!r}. Choose from {', '.join(WORKLOADS)}.")
+    return import_module(f"benchmarks.workloads.{WORKLOADS[name]}")
+
+
+def count_threads() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
