@@ -19,6 +19,8 @@ from jaxtyping import Array, Float
 from pit_jax.checks.bounds import POSITIVE, Interval, flag, set_bounds
 from pit_jax.checks.dtypes import check_dtype
 from pit_jax.layers.linear import Initializer
+from pit_jax.layers.normalize import Axes, BatchNorm, normalize
+from pit_jax.layers.normalize import moments as moments
 from pit_jax.old_names import serve_old_names
 
 Norm = Callable[..., Callable[[Array], Array]]
@@ -41,8 +43,10 @@ def batch_norm(
     bias_init: Initializer = nn.initializers.zeros,
     dtype: DTypeLike | None = None,
     name: str | None = None,
-) -> nn.BatchNorm:
+) -> BatchNorm:
     """Return Flax's batch norm, with one set of statistics and parameters for all steps.
+
+    Its gradient saves less than Flax's own; see `layers.normalize`.
 
     Args:
         gain: multiplies the initial scale; an initial scale of 0 stays 0.
@@ -52,7 +56,7 @@ def batch_norm(
 
     Raises ValueError unless `gain` and `epsilon` are positive and 0 <= `momentum` < 1.
     """
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average,
         momentum=momentum,
         epsilon=epsilon,
@@ -85,8 +89,7 @@ class PerStepBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
-        return _apply_affine(self, x).astype(self.dtype or x.dtype)
+        return _normalize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
 
 
 @set_bounds(
@@ -114,8 +117,8 @@ class TDBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardize_input(self, x, axes=tuple(range(x.ndim - 1)))
-        return _apply_affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
+        deviation = self.alpha * self.threshold
+        return _normalize_input(self, x, tuple(range(x.ndim - 1)), deviation)
 
 
 @set_bounds(use_running_average=flag, dtype=check_dtype, gain=POSITIVE)
@@ -138,8 +141,7 @@ class TEBN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _apply_affine(self, _standardize_input(self, x, axes=tuple(range(x.ndim - 1))))
-        return (x * self.factor(x)).astype(self.dtype or x.dtype)
+        return _normalize_input(self, x, tuple(range(x.ndim - 1)), make_factor=self.factor)
 
     def factor(self, x: Array) -> Array:
         steps = x.shape[1]
@@ -183,14 +185,6 @@ def multiply_start(gain: float, start: Initializer) -> Initializer:
     return lambda key, shape, dtype: gain * start(key, shape, dtype)
 
 
-def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return mean and biased variance over `axes`, which are kept with size 1."""
-    # Biased, as in Flax. PyTorch's running variances are unbiased, larger by n / (n - 1).
-    mean = jnp.mean(x, axes, keepdims=True)
-    # E[x²] - E[x]², as in Flax: both sums take one pass over x. Rounding may make it negative.
-    return mean, jnp.maximum(0, jnp.mean(jnp.square(x), axes, keepdims=True) - jnp.square(mean))
-
-
 def standardize(x: Array, mean: Array, var: Array) -> Array:
     """Return (x - mean) / sqrt(var + 1e-5)."""
     return (x - mean) * jax.lax.rsqrt(var + EPSILON)
@@ -213,32 +207,37 @@ def move_statistic(running: nn.Variable, rows: Array) -> None:
         running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
 
 
-def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
-    """Return (x - mean) / deviation in float32, or float64 under x64.
+def _normalize_input(
+    norm: nn.Module,
+    x: Array,
+    axes: Axes,
+    deviation: float = 1.0,
+    make_factor: Callable[[Array], Array | float] = lambda x: 1.0,
+) -> Array:
+    """Return `factor (scale deviation (x - mean) / sqrt(var + epsilon) + bias)`.
 
-    In training, mean and deviation are taken over `axes`, and update the running statistics. With
-    `use_running_average` they are the running statistics.
+    All sums are in float32, or float64 under x64. In training, mean and variance are taken over
+    `axes`, and update the running statistics. With `use_running_average` they are the running
+    statistics.
     """
+    dtype = norm.dtype or x.dtype
     # Sums of bfloat16 values would be wrong in the third digit.
     x = x.astype(float)
     running_mean, running_var = make_running_statistics(norm, x.shape[-1], x.dtype)
+    start = multiply_start(norm.gain, norm.scale_init)
+    scale = _broadcast_row(norm.param("scale", start, x.shape[-1:], x.dtype), x)
+    bias = _broadcast_row(norm.param("bias", norm.bias_init, x.shape[-1:], x.dtype), x)
+    factor = make_factor(x)
     if norm.use_running_average:
-        return standardize(
-            x, _broadcast_row(running_mean.value, x), _broadcast_row(running_var.value, x)
-        )
-    mean, var = moments(x, axes)
+        mean, var = (_broadcast_row(each.value, x) for each in (running_mean, running_var))
+        y = scale * (deviation * standardize(x, mean, var)) + bias
+        return (y * factor).astype(dtype)
+    y, mean, var = normalize(x, scale * deviation * factor, bias * factor, axes, EPSILON, dtype)
     # As in Flax, initialization leaves the running statistics at mean 0 and variance 1.
     if not norm.is_initializing():
         move_statistic(running_mean, mean)
         move_statistic(running_var, var)
-    return standardize(x, mean, var)
-
-
-def _apply_affine(norm: nn.Module, x: Array) -> Array:
-    start = multiply_start(norm.gain, norm.scale_init)
-    scale = norm.param("scale", start, x.shape[-1:], x.dtype)
-    bias = norm.param("bias", norm.bias_init, x.shape[-1:], x.dtype)
-    return _broadcast_row(scale, x) * x + _broadcast_row(bias, x)
+    return y
 
 
 def _broadcast_row(a: Array | np.ndarray, x: Array) -> Array:
