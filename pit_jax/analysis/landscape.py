@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from pit_jax.checks.bounds import POSITIVE, set_bounds, whole
 from pit_jax.old_names import serve_old_names
+from pit_jax.tuning import compiler_options
 
 # Points per device and call: few, so that progress is visible and a stopped run loses little.
 POINTS = 8
@@ -139,7 +140,8 @@ def point_losses(
             in_specs=(divided, *4 * (everywhere,)),
             out_specs=divided,
             check_vma=False,  # No device reads values of another.
-        )
+        ),
+        compiler_options=compiler_options("evaluate"),
     )
     whole = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, everywhere))
     # Copied to all devices once, not for every call.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
-import jax
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
+from pit_jax.inference.runtime.batches import jit_for_batches
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.neurons.probe import neuron_layers, neuron_probes
@@ -49,7 +49,7 @@ def recorder(
         spikes = isinstance(module, (*SPIKING, *neurons))
         return method == "__call__" and (spikes or module.has_variable("intermediates", "count"))
 
-    @jax.jit
+    @jit_for_batches
     def run(variables: Mapping[str, Any], x: Array) -> dict[str, dict[str, Array]]:
         _, probes = model.apply(
             variables, x, mutable=["intermediates"], capture_intermediates=is_neuron
