@@ -1,4 +1,4 @@
-"""Training and neurons in bfloat16 on a GPU, within minutes: python -m benchmarks.gpu
+"""Training in bfloat16 and neurons alone on a GPU, within minutes: python -m benchmarks.gpu
 
 Started by scripts/bench_gpu.sh, which says what is needed. First a probe of a minute at most: the
 versions, the imports, and one training step. Then entries of W3 and W1, the most important first,
@@ -22,12 +22,14 @@ from benchmarks.compare import find_quartiles
 from benchmarks.peers import PEERS, ROOT
 from benchmarks.worker import Worker, read_versions
 from benchmarks.workload import MIB, Entry, Missing
+from benchmarks.workloads.resnet import make_entry
 
 OUT = ROOT / "benchmarks" / "results" / "gpu.jsonl"
 PROBE_SECONDS, ENTRY_SECONDS, LIMIT_SECONDS = 60, 75, 285
 # An entry is not begun with less time than this: compiling alone takes as long.
 LEAST_SECONDS = 20
 ROUNDS, TURN_SECONDS = 9, 0.3
+BATCH, STEPS = 128, (10, 32)
 PROBE = "probe"
 UNFINISHED = 3  # The exit code if a repeated command would measure more.
 
@@ -47,34 +49,35 @@ class Plan(NamedTuple):
 
 def list_plans(*, small: bool) -> list[Plan]:
     """Return what is measured, the most important first."""
-    more = {"dtype": "bfloat16"} | ({"small": True} if small else {})
+    more = {"small": True} if small else {}
     networks = (
-        ("pit_jax", "PIT 1×4", {"neuron": "PIT", "steps": 1}),
-        ("spikingjelly", "I-LIF 1×4", {"neuron": "I-LIF", "steps": 1}),
-        ("pit_jax", "LIF 4×1", {"neuron": "LIF", "steps": 4}),
-        ("spikingjelly", "LIF 4×1", {"neuron": "LIF", "steps": 4}),
-        ("spikingjelly-compiled", "I-LIF 1×4", {"neuron": "I-LIF", "steps": 1}),
-        ("pit_jax", "ReLU", {"neuron": "ReLU", "steps": 1}),
-        ("pytorch", "ReLU", {"neuron": "ReLU", "steps": 1}),
+        ("pit_jax", "PIT 1×4"),
+        ("spikingjelly", "I-LIF 1×4"),
+        ("pit_jax", "LIF 4×1"),
+        ("spikingjelly", "LIF 4×1"),
+        ("spikingjelly-compiled", "I-LIF 1×4"),
+        ("spikingjelly-compiled", "LIF 4×1"),
+        ("pit_jax", "ReLU"),
+        ("pytorch", "ReLU"),
     )
-    neurons = [
-        (peer, neuron, {"neuron": neuron, "steps": steps})
-        for steps in (10, 32)
-        for peer, neuron in (
-            ("pit_jax", "LIF"),
-            ("spikingjelly", "LIF"),
-            ("pit_jax", "PIT"),
-            ("spikingjelly", "I-LIF"),
-            ("pit_jax", "I-LIF"),
-        )
-    ]
-    batch = {"batch": 8 if small else 128}
+    neurons = (
+        ("pit_jax", "LIF"),
+        ("spikingjelly", "LIF"),
+        ("pit_jax", "PIT"),
+        ("spikingjelly", "I-LIF"),
+        ("pit_jax", "I-LIF"),
+    )
     return [
+        # Through the library alone: the trainer needs more packages than an image has.
         *(
-            Plan("W3", Entry(peer, name, {**task, **batch, **more}))
-            for peer, name, task in networks
+            Plan("W3", make_entry(*each, BATCH, through="step", dtype="bfloat16", **more))
+            for each in networks
         ),
-        *(Plan("W1", Entry(peer, name, {**task, **more})) for peer, name, task in neurons),
+        *(
+            Plan("W1", Entry(peer, neuron, {"neuron": neuron, "steps": steps, **more}))
+            for steps in STEPS
+            for peer, neuron in neurons
+        ),
     ]
 
 
@@ -91,9 +94,8 @@ def probe() -> dict[str, Any]:
             found |= read_versions(PEERS[peer].packages)
         except Missing as error:
             found[peer] = str(error)
-    task = {"neuron": "PIT", "steps": 1, "batch": 8, "dtype": "bfloat16", "small": True}
     started = time.perf_counter()
-    measure(Plan("W3", Entry("pit_jax", "PIT 1×4", task)), rounds=1)
+    measure(list_plans(small=True)[0], rounds=1)
     return found | {"step_seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -6,25 +6,25 @@ is compiled into a program of binary spikes, whose time depends on the firing ra
 it.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.workload import Cell, Entry, Missing, Subject, Workload
+from benchmarks.workloads.resnet import NETWORK, NEURONS
 
 BATCHES = (1, 128)
-NEURONS: dict[str, dict[str, Any]] = {
-    "ReLU": {"neuron": "ReLU", "steps": 1},
-    "PIT 1×4": {"neuron": "PIT", "steps": 1},
-    "I-LIF 1×4": {"neuron": "I-LIF", "steps": 1},
-    "LIF 4×1": {"neuron": "LIF", "steps": 4},
-}
-RUNS = (
-    ("pit_jax", "ReLU"),
-    ("pit_jax", "PIT 1×4"),
-    ("pit_jax", "LIF 4×1"),
-    ("pytorch", "ReLU"),
-    ("spikingjelly", "I-LIF 1×4"),
-    ("spikingjelly", "LIF 4×1"),
-    ("flax", "ReLU"),
+PIT = "PIT 1×4"
+# Each with the rows of ours that it is compared with.
+RUNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("pit_jax", "ReLU", ()),
+    ("pit_jax", "PIT 1×4", ("ReLU",)),
+    ("pit_jax", "LIF 4×1", ("ReLU",)),
+    ("pytorch", "ReLU", ("ReLU", "PIT 1×4")),
+    ("pytorch-compiled", "ReLU", ("ReLU", "PIT 1×4")),
+    ("spikingjelly", "I-LIF 1×4", ("PIT 1×4",)),
+    ("spikingjelly", "LIF 4×1", ()),
+    ("flax", "ReLU", ()),
 )
 STATISTICS = 32  # Images whose statistics the norms have.
 MOMENTUM = 0.9
@@ -32,9 +32,12 @@ MOMENTUM = 0.9
 
 def make_cell(batch: int) -> Cell:
     """Return the cell of a batch size."""
-    entries = [Entry(peer, label, {**NEURONS[label], "batch": batch}) for peer, label in RUNS]
-    task = {**NEURONS["PIT 1×4"], "batch": batch, "event_driven": True}
-    entries.insert(3, Entry("pit_jax", "PIT 1×4, event-driven", task))
+    entries = [
+        Entry(peer, label, {**NETWORK, **NEURONS[label][1], "batch": batch}, against)
+        for peer, label, against in RUNS
+    ]
+    task = {**NETWORK, **NEURONS[PIT][1], "batch": batch, "event_driven": True}
+    entries.append(Entry("pit_jax", f"{PIT}, event-driven", task, against=(PIT,)))
     return Cell(f"batch {batch}", tuple(entries), rounds=9, turn_seconds=0.5, quick=True)
 
 
@@ -48,15 +51,18 @@ WORKLOAD = Workload(
 
 def make(peer: str, task: dict[str, Any]) -> Subject:
     """Return the inference of a task by a peer, on images that stay in memory."""
-    sizes = {"width": 4, "classes": 10} if task.get("small") else {"width": 64, "classes": 100}
-    library, _, path = peer.partition("-")
-    if library not in ("pit_jax", "flax", "pytorch", "spikingjelly"):
-        raise Missing(f"inference of {peer} is not measured")
-    if library in ("pytorch", "spikingjelly"):
-        return make_torch(task, path == "compiled", **sizes)
-    if library == "flax":
-        return make_flax(task, **sizes)
-    return make_ours(task, **sizes)
+    if task.get("small"):
+        task = {**task, "width": 4, "batch": min(task["batch"], 4)}
+    name, _, path = peer.partition("-")
+    if name in ("pytorch", "spikingjelly"):
+        return make_torch(task, compiled=path == "compiled")
+    if name == "flax":
+        from benchmarks.workloads.flax_networks import ResNet18
+
+        return make_jax(ResNet18(task["classes"], task.get("width", 64)), task, None)
+    if name == "pit_jax":
+        return make_ours(task)
+    raise Missing(f"inference of {peer} is not measured")
 
 
 def draw_images(batch: int) -> Any:
@@ -66,59 +72,39 @@ def draw_images(batch: int) -> Any:
     return np.random.default_rng(0).standard_normal((batch, 32, 32, 3), np.float32)
 
 
-def make_ours(task: dict[str, Any], *, width: int, classes: int) -> Subject:
+def make_ours(task: Mapping[str, Any]) -> Subject:
     """Return a network of ours, as jitted evaluation or as an event-driven program."""
-    from functools import partial
-
     from pit_jax import models, neurons
+    from pit_jax.tuning import LEAST_BATCH, compiler_options
 
-    made = {
-        "ReLU": neurons.ReLU,
-        "PIT": partial(neurons.PIT, levels=4),
-        "LIF": neurons.LIF,
-    }
+    made = {"ReLU": neurons.ReLU, "PIT": neurons.PIT, "LIF": neurons.LIF}[task["neuron"]]
     model = models.create(
-        "resnet18",
-        num_classes=classes,
-        neuron=made[task["neuron"]],
+        task["network"],
+        num_classes=task["classes"],
+        neuron=partial(made, levels=task["levels"]) if "levels" in task else made,
         num_steps=task["steps"],
-        width=width,
+        width=task.get("width", 64),
     )
-    return make_jax(model, task, is_ours=True)
+    if task.get("event_driven"):
+        return make_event_driven(model, draw_images(task["batch"]))
+    is_batch = task["batch"] >= LEAST_BATCH
+    return make_jax(model, task, compiler_options("evaluate") if is_batch else None)
 
 
-def make_flax(task: dict[str, Any], *, width: int, classes: int) -> Subject:
-    """Return the same network in plain Flax."""
-    from benchmarks.workloads.flax_networks import ResNet18
-
-    return make_jax(ResNet18(classes, width), task, is_ours=False)
-
-
-def make_jax(model: Any, task: dict[str, Any], *, is_ours: bool) -> Subject:
-    """Return the inference of a Flax network, or of the event-driven program of one of ours."""
+def make_jax(model: Any, task: Mapping[str, Any], options: Any) -> Subject:
+    """Return the jitted evaluation of a Flax network."""
     import jax
     import jax.numpy as jnp
 
-    variables = begin(model)
-    x = draw_images(task["batch"])
-    details = {"parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))}
-    if task.get("event_driven"):
-        return make_event_driven(model, variables, x, details)
-    options = read_options(task["batch"]) if is_ours else None
+    variables, x = begin(model), jnp.asarray(draw_images(task["batch"]))
 
     def infer(variables: Any, x: Any) -> Any:
-        logits = model.apply(variables, x)
+        logits = model.apply(variables, x, train=False)
         return logits.mean(1) if logits.ndim == 3 else logits
 
-    apply, given = jax.jit(infer, compiler_options=options), jnp.asarray(x)
-    return Subject(lambda: apply(variables, given).block_until_ready(), len(x), details)
-
-
-def read_options(batch: int) -> Any:
-    """Return the compiler options of pit_jax for inference of a batch."""
-    from pit_jax.tuning import LEAST_BATCH, compiler_options
-
-    return compiler_options("evaluate") if batch >= LEAST_BATCH else None
+    apply = jax.jit(infer, compiler_options=options)
+    details = {"parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))}
+    return Subject(lambda: apply(variables, x).block_until_ready(), float(len(x)), details)
 
 
 def begin(model: Any) -> Any:
@@ -126,37 +112,40 @@ def begin(model: Any) -> Any:
     import jax
 
     x = draw_images(STATISTICS)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), x)
+
+    @jax.jit
+    def move(variables: Any) -> Any:
+        return model.apply(variables, x, train=True, mutable=["batch_stats"])[1]["batch_stats"]
+
+    def extend(old: Any, new: Any) -> Any:
+        # Flax keeps `MOMENTUM` of the old statistics; those of the batch are at the end of the way.
+        return old + (new - old) / (1 - MOMENTUM)
+
     before = variables["batch_stats"]
-    _, changed = jax.jit(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"]))(
-        variables
-    )
-    # Flax keeps 0.99 or 0.9 of the old statistics, which are 0 and 1: solved for the new ones.
-    moved = changed["batch_stats"]
-    stats = jax.tree.map(lambda old, new: old + (new - old) / (1 - MOMENTUM), before, moved)
-    return {**variables, "batch_stats": stats}
+    return {**variables, "batch_stats": jax.tree.map(extend, before, move(variables))}
 
 
-def make_event_driven(model: Any, variables: Any, x: Any, details: dict[str, Any]) -> Subject:
-    """Return the event-driven program of a network; the details have its firing rate."""
+def make_event_driven(model: Any, x: Any) -> Subject:
+    """Return the event-driven program of a network; the details have its mean firing rate."""
     from pit_jax.inference import compile
 
-    program = compile(model, variables, x[:2], verify=False)
-    rates = [float((count != 0).mean()) for count in program.counts(x[:2]).values()]
+    sample = x[:2]
+    program = compile(model, begin(model), sample, verify=False)
+    rates = [float((count != 0).mean()) for count in program.counts(sample).values()]
     runtime = program.event_driven()
-    details = {**details, "firing_rate": round(sum(rates) / len(rates), 4)}
-    return Subject(lambda: runtime(x), len(x), details)
+    details = {"firing_rate": round(sum(rates) / len(rates), 4)}
+    return Subject(lambda: runtime(x), float(len(x)), details)
 
 
-def make_torch(task: dict[str, Any], compiled: bool, *, width: int, classes: int) -> Subject:
+def make_torch(task: Mapping[str, Any], *, compiled: bool) -> Subject:
     """Return the network in PyTorch, with ReLU or a neuron of SpikingJelly."""
     import torch
 
-    from benchmarks.workloads.torch_networks import ResNet18, count_parameters, reset_net
+    from benchmarks.workloads.torch_networks import count_parameters, make_network, reset_net
 
     torch.manual_seed(0)
-    network = ResNet18(task["neuron"], task["steps"], classes, width)
-    network = network.to(memory_format=torch.channels_last)
+    network = make_network(task).to(memory_format=torch.channels_last)
 
     def convert(batch: int) -> torch.Tensor:
         x = torch.from_numpy(draw_images(batch)).permute(0, 3, 1, 2)
@@ -177,4 +166,5 @@ def make_torch(task: dict[str, Any], compiled: bool, *, width: int, classes: int
             forward(x).mean(0)
         reset_net(network)
 
-    return Subject(run, len(x), {"parameters": count_parameters(network)})
+    details = {"parameters": count_parameters(network), "threads": torch.get_num_threads()}
+    return Subject(run, float(len(x)), details)

@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import ROOT
 from benchmarks.workload import Cell, Entry, Missing, Subject, Workload
+from benchmarks.workloads.resnet import make_entry
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS, POLL_SECONDS = 600, 0.002
 # A line for each step. It is written while the next step runs, as soon as its step has ended.
 EVERY_STEP = "--config.log_every=1"
@@ -39,6 +40,7 @@ FASHION = (
 DIGITS = ("--config=digits",)
 SMALL = ("--config=digits", "--config.model.width=4", "--config.batch_size=16")
 CACHES = ("cold", "cached")
+LABELS = tuple(f"train.main, {cache}" for cache in CACHES)
 # Its arguments are the peer and the task.
 PEER_PROGRAM = """
 import json, sys
@@ -51,10 +53,15 @@ print("stepped", flush=True)
 def make_cell(name: str, words: tuple[str, ...], *peers: Entry) -> Cell:
     """Return the cell of a command line, with an empty and with a filled cache."""
     ours = [
-        Entry("pit_jax", f"train.main, {cache}", {"words": list(words), "cache": cache})
-        for cache in CACHES
+        Entry("pit_jax", label, {"words": list(words), "cache": cache})
+        for label, cache in zip(LABELS, CACHES, strict=True)
     ]
     return Cell(name, (*ours, *peers), rounds=3, turn_seconds=0, quick=True)
+
+
+def make_peer(peer: str, label: str) -> Entry:
+    """Return the entry of a program of a peer that takes one step of W3."""
+    return Entry(peer, label, {"step": dict(make_entry(peer, label, 32).task)}, LABELS)
 
 
 WORKLOAD = Workload(
@@ -65,8 +72,8 @@ WORKLOAD = Workload(
         make_cell(
             "ResNet18, batch 32",
             CIFAR,
-            Entry("pytorch", "ReLU", {"step": {"neuron": "ReLU", "steps": 1, "batch": 32}}),
-            Entry("spikingjelly", "I-LIF 1×4", {"step": {"neuron": "I-LIF", "batch": 32}}),
+            make_peer("pytorch", "ReLU"),
+            make_peer("spikingjelly", "I-LIF 1×4"),
         ),
         make_cell("digits", DIGITS),
         make_cell("Fashion-MNIST", FASHION),
