@@ -190,7 +190,8 @@ def _write_analyses(
         part = {} if overwrite else output.read_part(task.folder)
         # Curves are drawn again when the run has trained on, although its best epoch is the same.
         if part and _is_of(part["of"], task.identify()):
-            print_text("\n    ".join([f"{label}: already written", *part["printed"]]), flush=True)
+            lines = [f"{label}: already written", *part.get("printed", [])]
+            print_text("\n    ".join(lines), flush=True)
             continue
         print(f"{label} ...", flush=True)
         try:

@@ -37,7 +37,7 @@ def rename_old(folder: Path) -> None:
 
 
 def read_part(folder: Path) -> dict[str, Any]:
-    """Return `of`, `title`, `html` and `printed` as `write` saved them; empty if it did not finish.
+    """Return `of`, `title`, `html` and any `printed` as `write` saved them; empty if unfinished.
 
     Raises UserError for a damaged file.
     """
@@ -48,8 +48,7 @@ def read_part(folder: Path) -> dict[str, Any]:
         and _is_lines(part.get("printed", []))
     ):
         raise UserError(f"{folder / PART} is damaged; give --overwrite, or delete {folder}.")
-    # Earlier versions printed nothing.
-    return {"printed": []} | part | {"html": Markup(part["html"])} if part else {}
+    return part | {"html": Markup(part["html"])} if part else {}
 
 
 def _is_lines(value: Any) -> bool:
@@ -82,7 +81,9 @@ def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: 
     for name, table in found.tables.items():
         write_atomically(folder / f"{name}.csv", format_csv(table))
     html = "\n".join([*_render(found), parts.paragraph(note)])
-    part = {"of": of, "title": found.title, "html": html, "printed": list(found.printed)}
+    part: dict[str, Any] = {"of": of, "title": found.title, "html": html}
+    if found.printed:
+        part["printed"] = list(found.printed)
     write_atomically(folder / PART, json.dumps(part, indent=1))
 
 
