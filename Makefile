@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all test-peers fuzz lint types docs lock
+.PHONY: help run test test-all test-peers bench bench-all fuzz lint types docs lock
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ test-all: $(VENV)/.ready  ## Run all tests
 
 test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
 	$(PEERS)/bin/python -m pytest tests/*/test_peers_*.py
+
+bench: $(PEERS)/.ready  ## Compare speed and memory with PyTorch, SpikingJelly and plain Flax
+	$(RUN) -m benchmarks run W1 W3 W6 W8 --quick
+	$(RUN) -m benchmarks report
+
+bench-all: $(PEERS)/.ready  ## Compare all workloads with all libraries, which takes hours
+	$(RUN) -m benchmarks run
+	$(RUN) -m benchmarks report
 
 MINUTES ?= 10
 
@@ -61,7 +69,7 @@ $(VENV)/.ready: requirements.lock
 # A second environment for the peers, so that the pinned one does not contain them.
 $(PEERS)/.ready: $(VENV)/.ready benchmarks/peers.txt benchmarks/peers-alone.txt
 	$(PYTHON) -m venv $(PEERS)
-	@echo "Installing PyTorch and SpikingJelly into $(PEERS); this takes some minutes."
+	@echo "Installing PyTorch and the other libraries into $(PEERS); this takes some minutes."
 	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers-alone.txt

@@ -34,9 +34,10 @@ class Worker:
                 return self.prepare(request)
             case "measure":
                 assert self.subject is not None, "measure before prepare"
-                before = self.compiled
+                before = self.compiled + self.subject.count_compiled()
                 seconds = self.subject.measure(request["repeats"])
-                return {"seconds": seconds, "compiled": self.compiled - before}
+                after = self.compiled + self.subject.count_compiled()
+                return {"seconds": seconds, "compiled": after - before}
             case "finish":
                 assert self.subject is not None, "finish before prepare"
                 peak = self.subject.read_peak_mib()

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -116,11 +117,31 @@ class Subject:
         return (time.perf_counter() - start) / repeats
 
     def read_peak_mib(self) -> float:
-        """Return the largest resident memory of the process so far."""
+        """Return the largest resident memory of the process so far; on a GPU, that of the GPU."""
+        for library, read in (("torch", _read_torch_peak), ("jax", _read_jax_peak)):
+            if library in sys.modules and (peak := read()) is not None:
+                return peak / MIB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def count_compiled(self) -> int:
+        """Return how many programs its child processes have compiled so far."""
+        return 0
 
     def close(self) -> None:
         """End what the subject has started."""
+
+
+def _read_torch_peak() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
+
+
+def _read_jax_peak() -> int | None:
+    import jax
+
+    peak: int | None = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return peak
 
 
 def load_module(name: str) -> ModuleType:

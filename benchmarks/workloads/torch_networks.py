@@ -7,7 +7,8 @@ state see `[T B, C, H, W]`, which is SpikingJelly's multi-step path.
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import nn
 # SpikingJelly imports torchvision only for a function that downloads weights.
 _DOWNLOADS = "torchvision._internally_replaced_utils"
 THRESHOLD, TAU, LEVELS = 1.0, 2.0, 4
+WIDTHS = (64, 128, 256, 256, 512, 512, 512, 512)
+Neuron = Callable[[], nn.Module]
 
 
 def import_spikingjelly() -> Any:
@@ -31,7 +34,7 @@ def import_spikingjelly() -> Any:
     return activation_based
 
 
-def make_neuron(name: str) -> nn.Module:
+def make_neuron(name: str, levels: int = LEVELS) -> nn.Module:
     """Return a neuron of SpikingJelly that sees all steps, or ReLU.
 
     Decay 1/2, threshold 1, soft reset with its gradient; IF is SEW's, with a hard reset.
@@ -53,7 +56,7 @@ def make_neuron(name: str) -> nn.Module:
         return neuron.ILIFNode(
             tau=TAU,
             v_threshold=THRESHOLD,
-            surrogate_function=surrogate.MultiLevelSpikeCount(LEVELS),
+            surrogate_function=surrogate.MultiLevelSpikeCount(levels),
             step_mode="m",
         )
     if name == "IF":
@@ -81,10 +84,10 @@ def fold(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torc
 class PreActBlock(nn.Module):
     """Norm, neuron, convolution, twice; the shortcut carries the first spikes."""
 
-    def __init__(self, fan_in: int, features: int, stride: int, neuron: str) -> None:
+    def __init__(self, fan_in: int, features: int, stride: int, neuron: Neuron) -> None:
         super().__init__()
         self.bn1, self.bn2 = nn.BatchNorm2d(fan_in), nn.BatchNorm2d(features)
-        self.neuron1, self.neuron2 = make_neuron(neuron), make_neuron(neuron)
+        self.neuron1, self.neuron2 = neuron(), neuron()
         self.conv1 = nn.Conv2d(fan_in, features, 3, stride, 1)
         self.conv2 = nn.Conv2d(features, features, 3, 1, 1)
         changes = stride != 1 or fan_in != features
@@ -100,7 +103,7 @@ class PreActBlock(nn.Module):
 class ResNet18(nn.Module):
     """The pre-activation network of the paper for CIFAR: images to logits `[T, B, K]`."""
 
-    def __init__(self, neuron: str, steps: int, classes: int, width: int = 64) -> None:
+    def __init__(self, neuron: Neuron, steps: int, classes: int, width: int = 64) -> None:
         super().__init__()
         self.steps = steps
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
@@ -112,7 +115,7 @@ class ResNet18(nn.Module):
                 blocks.append(PreActBlock(fan_in, features, stride, neuron))
                 fan_in = features
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.bn1, self.neuron = nn.BatchNorm2d(fan_in), make_neuron(neuron)
+        self.bn1, self.neuron = nn.BatchNorm2d(fan_in), neuron()
         self.linear = nn.Linear(fan_in, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -127,10 +130,10 @@ class ResNet18(nn.Module):
 class ConvNormNeuron(nn.Module):
     """A layer of VGGSNN; `fwd` is its container of convolution and norm."""
 
-    def __init__(self, fan_in: int, features: int, neuron: str) -> None:
+    def __init__(self, fan_in: int, features: int, neuron: Neuron) -> None:
         super().__init__()
         self.fwd = nn.Sequential(nn.Conv2d(fan_in, features, 3, 1, 1), nn.BatchNorm2d(features))
-        self.act = make_neuron(neuron)
+        self.act = neuron()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(fold(self.fwd, x))
@@ -139,9 +142,8 @@ class ConvNormNeuron(nn.Module):
 class VGG11(nn.Module):
     """VGGSNN of TET: frames `[T, B, 2, H, W]` to logits `[T, B, K]`."""
 
-    def __init__(self, neuron: str, classes: int, widths: tuple[int, ...] = ()) -> None:
+    def __init__(self, neuron: Neuron, classes: int, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        widths = widths or (64, 128, 256, 256, 512, 512, 512, 512)
         layers: list[nn.Module] = []
         fan_in = 2
         for number, features in enumerate(widths, start=1):
@@ -163,28 +165,36 @@ class VGG11(nn.Module):
         return out
 
 
-def make_sew_resnet18(neuron: str, steps: int, classes: int) -> nn.Module:
-    """Return SpikingJelly's SEW-ResNet18, whose first input axis is time."""
-    library = import_spikingjelly()
-    from spikingjelly.activation_based.model import sew_resnet
+class SEWResNet18(nn.Module):
+    """SpikingJelly's SEW-ResNet18 on images that are repeated over time."""
 
-    made = make_neuron(neuron)
-    network = sew_resnet.sew_resnet18(
-        cnf="ADD", spiking_neuron=lambda **_: make_neuron(neuron), num_classes=classes
-    )
-    library.functional.set_step_mode(network, "m")
-    assert type(made) is type(network.sn1)
+    def __init__(self, neuron: Neuron, steps: int, classes: int) -> None:
+        super().__init__()
+        library = import_spikingjelly()
+        from spikingjelly.activation_based.model import sew_resnet
 
-    class OverTime(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
+        self.steps = steps
+        self.network = sew_resnet.sew_resnet18(
+            cnf="ADD", spiking_neuron=lambda **_: neuron(), num_classes=classes
+        )
+        library.functional.set_step_mode(self.network, "m")
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = network(x.expand(steps, -1, -1, -1, -1))
-            return out
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.network(x.expand(self.steps, -1, -1, -1, -1))
+        return out
 
-    return OverTime()
+
+def make_network(task: Mapping[str, Any]) -> nn.Module:
+    """Return the network of a task."""
+    levels, classes = task.get("levels", LEVELS), task["classes"]
+    neuron = partial(make_neuron, task["neuron"], levels)
+    if task["network"] == "resnet18":
+        return ResNet18(neuron, task["steps"], classes, task.get("width", 64))
+    if task["network"] == "vgg11":
+        return VGG11(neuron, classes, task.get("widths", WIDTHS))
+    if task["network"] == "sew_resnet18":
+        return SEWResNet18(neuron, task["steps"], classes)
+    raise ValueError(f"there is no {task['network']!r} in PyTorch here.")
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,0 +1,95 @@
+"""W3: training steps of the paper's ResNet18 on CIFAR shapes, T×D = 4×1, 2×2 and 1×4.
+
+ReLU is the floor: the same network without neurons over time. Batch 32, as two cores hold it; the
+peak memory is that of batch 128.
+"""
+
+from typing import Any
+
+from benchmarks.workload import Cell, Entry, Workload
+from benchmarks.workloads.training import make
+
+__all__ = ["WORKLOAD", "make"]
+
+NETWORK = {"network": "resnet18", "shape": (32, 32, 3), "classes": 100}
+# The variant of configs/cifar100.py, T, and the levels where the neuron has them.
+NEURONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ReLU": ("relu", {"neuron": "ReLU", "steps": 1}),
+    "PIT 1×4": ("pit", {"neuron": "PIT", "steps": 1, "levels": 4}),
+    "I-LIF 1×4": ("ilif", {"neuron": "I-LIF", "steps": 1, "levels": 4}),
+    "PIT 2×2": ("pit", {"neuron": "PIT", "steps": 2, "levels": 2}),
+    "I-LIF 2×2": ("ilif", {"neuron": "I-LIF", "steps": 2, "levels": 2}),
+    "LIF 4×1": ("lif", {"neuron": "LIF", "steps": 4}),
+}
+
+
+def make_entry(peer: str, label: str, batch: int, *against: str, **more: Any) -> Entry:
+    """Return the entry of a peer and a neuron."""
+    variant, neuron = NEURONS[label]
+    task = {**NETWORK, **neuron, "batch": batch, **more}
+    if peer.startswith("pit_jax"):
+        task["config"] = f"configs/cifar100.py:{variant}"
+    return Entry(peer, label, task, against)
+
+
+def list_entries(batch: int, **more: Any) -> tuple[Entry, ...]:
+    """Return all neurons of ours with their rivals."""
+    rows = (
+        ("pit_jax", "ReLU"),
+        ("pytorch", "ReLU"),
+        ("flax", "ReLU"),
+        ("pit_jax", "PIT 1×4", "ReLU"),
+        ("pit_jax", "I-LIF 1×4", "ReLU"),
+        ("spikingjelly", "I-LIF 1×4", "PIT 1×4", "I-LIF 1×4"),
+        ("pit_jax", "PIT 2×2", "ReLU"),
+        ("spikingjelly", "I-LIF 2×2", "PIT 2×2"),
+        ("pit_jax", "LIF 4×1", "ReLU"),
+        ("spikingjelly", "LIF 4×1"),
+    )
+    return tuple(make_entry(peer, label, batch, *against, **more) for peer, label, *against in rows)
+
+
+def list_other_paths(batch: int) -> tuple[Entry, ...]:
+    """Return torch.compile, huge pages for the peers, and ours without tuning."""
+    rows = (
+        ("pit_jax", "ReLU"),
+        ("pytorch-compiled", "ReLU"),
+        ("pytorch-hugepages", "ReLU"),
+        ("pit_jax-untuned", "ReLU"),
+        ("pit_jax", "PIT 1×4"),
+        ("pit_jax-untuned", "PIT 1×4"),
+        ("spikingjelly-compiled", "I-LIF 1×4", "PIT 1×4"),
+        ("spikingjelly-hugepages", "I-LIF 1×4", "PIT 1×4"),
+        ("pit_jax", "LIF 4×1"),
+        ("pit_jax-untuned", "LIF 4×1"),
+        ("spikingjelly-compiled", "LIF 4×1"),
+        ("spikingjelly-hugepages", "LIF 4×1"),
+    )
+    return tuple(make_entry(peer, label, batch, *against) for peer, label, *against in rows)
+
+
+def list_memory(batch: int) -> tuple[Entry, ...]:
+    """Return the neurons whose peak memory is compared, in few steps."""
+    rows = (
+        ("pit_jax", "ReLU"),
+        ("pit_jax", "PIT 1×4"),
+        ("spikingjelly", "I-LIF 1×4", "PIT 1×4"),
+        ("pit_jax", "LIF 4×1"),
+        ("spikingjelly", "LIF 4×1"),
+    )
+    return tuple(
+        make_entry(peer, label, batch, *against, steps_per_epoch=2)
+        for peer, label, *against in rows
+    )
+
+
+WORKLOAD = Workload(
+    name="W3",
+    title="Training step of ResNet18 on CIFAR shapes, ours through train.main",
+    unit="images",
+    cells=(
+        Cell("batch 32", list_entries(32), rounds=7, turn_seconds=3.0, quick=True),
+        Cell("batch 128, memory", list_memory(128), rounds=2, turn_seconds=0.0, quick=True),
+        Cell("batch 32, other paths", list_other_paths(32), rounds=5, turn_seconds=3.0),
+    ),
+)
