@@ -9,6 +9,7 @@ Their gradients replace the gradients of the spikes. Time stays axis 1: `lax.sca
 the front, four copies of everything. scan.py has the plain loop, with which tests compare this one.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from jaxtyping import Array, Float
 from pit_jax.checks.bounds import MOST_WHOLE, Interval
 from pit_jax.neurons.scan import read_currents, widen
 
+# Beyond this number of steps saving every state is slower, too: the rows of a step are far apart.
+LONG = 64
 # The bound of the field `checkpoint_every` of neurons.
 CHECKPOINTS = Interval(1, MOST_WHOLE, whole=True, optional=True)
 
@@ -34,7 +37,7 @@ class Plan(NamedTuple):
     fire: Fire
     extra: int
     straight: int
-    checkpoint_every: int | None
+    checkpoint_every: int
 
 
 class Parameters(NamedTuple):
@@ -70,11 +73,15 @@ def over_time(
     computes every neuron from its own membrane alone, and reads parameters from its arguments,
     never from a closure: arrays `per_step` have one row per step, `shared` are the same at every
     step. `extra` is the number of further states, which start at 0. Up to `straight` steps are
-    compiled without a loop. With `checkpoint_every=k` the backward pass computes the membranes
-    again from the currents and every k-th state. The dtype is float32 or wider for any dtype of
-    `x`. Raises ValueError unless `x` has batch, time and channel axes and a float dtype.
+    compiled without a loop. With `checkpoint_every=k` less than T the backward pass computes the
+    membranes again from the currents and every k-th state; by default k is about the root of T for
+    more than `LONG` steps. The dtype is float32 or wider for any dtype of `x`. Raises ValueError
+    unless `x` has batch, time and channel axes and a float dtype.
     """
     x = read_currents(x)
+    steps = x.shape[1]
+    if checkpoint_every is None:
+        checkpoint_every = math.isqrt(steps) if steps > LONG else steps
     plan = Plan(fire, extra, straight, checkpoint_every)
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     return _run(plan, x.astype(widen(x.dtype)), Parameters(tuple(per_step), tuple(shared)))
@@ -159,19 +166,23 @@ def _pull(
             total = jax.tree.map(jnp.add, total, shared)
         return *_stack(dx), before, Parameters(_stack(by_step, 0), total)
 
-    def body(i: Any, carry: Any) -> Any:
-        before, dx, by_step, total = carry
-        t = last - i
-        before, row, shared = step(t, before, *_take(dx, t))
-        total = jax.tree.map(jnp.add, total, shared)
-        return before, _put(dx, before[:1], t), _put(by_step, row, t, 0), total
+    # With parameters the gradient of an output has two readers, one of them a sum. Read it ahead,
+    # after the write, or XLA copies the whole buffer at every step to keep it for both.
+    ahead = bool(parameters.per_step or parameters.shared)
 
-    # The gradients of the currents replace those of the outputs. In the buffer of the membranes,
-    # which the sums for the parameters read too, XLA would copy the whole buffer at every step.
+    def body(i: Any, carry: Any) -> Any:
+        before, dx, by_step, total, g = carry
+        t = last - i
+        before, row, shared = step(t, before, *(g if ahead else _take(dx, t)))
+        dx = _put(dx, before[:1], t)
+        total = jax.tree.map(jnp.add, total, shared)
+        return before, dx, _put(by_step, row, t, 0), total, _take(dx, t - 1) if ahead else g
+
+    # The gradients of the currents replace those of the outputs.
     dx = _put((g,), before[:1], last)
     by_step = _put(jax.tree.map(jnp.zeros_like, parameters.per_step), row, last, 0)
-    carry = (before, dx, by_step, total)
-    before, (dx,), by_step, total = jax.lax.fori_loop(1, steps, body, carry)
+    carry = (before, dx, by_step, total, _take(dx, last - 1) if ahead else ())
+    before, (dx,), by_step, total, _ = jax.lax.fori_loop(1, steps, body, carry)
     return dx, before, Parameters(by_step, total)
 
 
@@ -244,7 +255,7 @@ def _pull_in_parts(
 def _run_all(plan: Plan, x: Array, parameters: Parameters) -> tuple[tuple[Array, Array], Any]:
     """Return membranes and outputs, and what the backward pass needs."""
     every = plan.checkpoint_every
-    if every is not None and every < x.shape[1]:
+    if every < x.shape[1]:
         u, out, kept = _charge_and_emit(plan, every, x, parameters)
         return (u, out), (x, kept, parameters)
     extra = tuple(jnp.zeros_like(x[:, 0]) for _ in range(plan.extra))

@@ -29,7 +29,8 @@ class Ternary(nn.Module):
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again, for many steps.
+        checkpoint_every: save every k-th state only and compute the others again; by default from
+            65 steps on, with k about the root of T.
     """
 
     decay: float = 0.25
@@ -73,7 +74,8 @@ class TrainableTernary(nn.Module):
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again, for many steps.
+        checkpoint_every: save every k-th state only and compute the others again; by default from
+            65 steps on, with k about the root of T.
     """
 
     decay: float = 0.25
