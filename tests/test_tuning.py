@@ -334,7 +334,7 @@ def test_a_network_runs_single_samples_as_before_and_batches_with_options(monkey
 
 def test_a_network_runs_inside_jitted_functions():
     run = jit_for_batches(lambda weights, x: weights * x)
-    x = np.arange(1.0, 9.0, dtype=np.float32)
+    x = np.arange(tuning.LEAST_BATCH, dtype=np.float32)
     for given in (x, x[:1]):
         want = 2 * given
         assert (run(2.0, given) == want).all() and (jax.jit(run)(2.0, given) == want).all()
