@@ -19,6 +19,7 @@ import sys
 from functools import cache
 
 SWITCH = "PIT_JAX_TUNING"
+Options = dict[str, str | int]
 
 # 1. Eigen instead of YNNPACK for convolutions.
 #    Why: XLA compiles convolutions to YNNPACK, which is slow for 64 to 128 channels and for the
@@ -29,7 +30,7 @@ SWITCH = "PIT_JAX_TUNING"
 #    default, which is faster there (PIT, one sample: 7.0 instead of 10.2 ms).
 #    What: with setting 2, 57 → 80 images/s (ReLU), 51 → 76 (PIT 1×4), 11.7 → 16.1 (LIF, T = 4).
 #    Off: give XLA_FLAGS the same flag with another value, which then holds here too.
-EIGEN = {
+EIGEN: Options = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     )
@@ -54,9 +55,9 @@ FIRST_GLIBC = (2, 35)
 #    Where: CPUs.
 #    What: 3.7 instead of 9.3 s of CPU time for the initialization of ResNet18.
 #    Off: give XLA_FLAGS the same flag with another value.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: Options = {"xla_backend_optimization_level": 0}
 
-KINDS = {"train": EIGEN, "evaluate": EIGEN, "once": QUICK}
+KINDS: dict[str, Options] = {"train": EIGEN, "evaluate": EIGEN, "once": QUICK}
 # The process that a program has started itself again as, and the signals that it had blocked
 # before. Its children inherit the variable, so none of them starts itself again.
 RESTARTED = "PIT_JAX_RESTARTED"
@@ -72,7 +73,7 @@ def is_tuning() -> bool:
     return value != "off"
 
 
-def compiler_options(kind: str) -> dict[str, str | int] | None:
+def compiler_options(kind: str) -> Options | None:
     """Return the compiler options of a program, for `jax.jit(..., compiler_options=...)`.
 
     `kind` is `train` or `evaluate` for programs on batches, and `once` for programs that run once.
@@ -272,10 +273,11 @@ def _has_started() -> bool:
     """Return whether JAX has started its devices."""
     import jax
 
-    count = jax.config.jax_num_cpu_devices
+    name = "jax_num_cpu_devices"
+    count = getattr(jax.config, name)
     try:
-        jax.config.update("jax_num_cpu_devices", count + 1)  # JAX refuses it once they are there.
+        jax.config.update(name, count + 1)  # JAX refuses it once they are there.
     except RuntimeError:
         return True
-    jax.config.update("jax_num_cpu_devices", count)
+    jax.config.update(name, count)
     return False
