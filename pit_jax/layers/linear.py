@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import INITIALIZER, set_bounds, whole
 from pit_jax.checks.dtypes import check_dtype
+from pit_jax.layers.convolve import convolve
 
 Initializer = Callable[..., Array]
 
@@ -71,6 +72,7 @@ def conv(
         bias_init=bias or nn.initializers.zeros,
         dtype=dtype,
         param_dtype=float,
+        conv_general_dilated=convolve,
         name=name,
     )
 

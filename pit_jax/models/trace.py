@@ -182,9 +182,8 @@ class _Follower:
             self.nodes.append(self._layers[path])
         node = self.nodes[index]
         node = replace(node, inputs=tuple(dict.fromkeys((*node.inputs, *new))))
-        if equation.primitive.name == "conv_general_dilated":
-            size = get_shape(equation.invars[1])[0]
-            node = replace(node, window=(size, equation.params["window_strides"][0]))
+        if window := _find_window(equation):
+            node = replace(node, window=window)
         self.nodes[index] = node
         return _Origin(index)
 
@@ -228,6 +227,15 @@ class _Follower:
         if summed not in self.nodes:
             self.nodes.append(summed)
         return self.nodes.index(summed)
+
+
+def _find_window(equation: JaxprEqn) -> tuple[int, int] | None:
+    """Return size and stride of the kernel of a convolution, or of one inside a call."""
+    if equation.primitive.name == "conv_general_dilated":
+        return get_shape(equation.invars[1])[0], equation.params["window_strides"][0]
+    inner = find_inner(equation)
+    found = map(_find_window, inner.jaxpr.eqns if inner else ())
+    return next(filter(None, found), None)
 
 
 def _get_aval(v: _Value) -> Any:
