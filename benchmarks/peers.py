@@ -14,7 +14,7 @@ class Peer:
 
     Args:
         packages: the distributions whose versions the record names; the first one is imported.
-        alone: run in the interpreter of the benchmark, not in that of the peers.
+        alone: run in the interpreter of the benchmark, not in the one with the other libraries.
         environment: variables of the process that runs it.
         note: what the path is.
     """

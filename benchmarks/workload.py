@@ -34,7 +34,7 @@ class Entry:
 
     `peer` is a key of peers.PEERS, `label` names what it runs, such as "PIT 1×4". `task` goes to
     `make` of the workload as JSON. The table compares the entry with those of pit_jax whose labels
-    are `against`; by default with that of the same label, or else with the first one.
+    are `against`; by default with the one of the same label, or else with the first one.
     """
 
     peer: str
@@ -117,7 +117,7 @@ class Subject:
         return (time.perf_counter() - start) / repeats
 
     def read_peak_mib(self) -> float:
-        """Return the largest resident memory of the process so far; on a GPU, that of the GPU."""
+        """Return the largest resident memory of the process so far, or of the GPU it uses."""
         for library, read in (("torch", _read_torch_peak), ("jax", _read_jax_peak)):
             if library in sys.modules and (peak := read()) is not None:
                 return peak / MIB

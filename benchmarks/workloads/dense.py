@@ -1,7 +1,7 @@
 """W2: a linear layer and LIF neurons over 500 steps, forward and backward.
 
 The workload of Open Neuromorphic's comparison: `n` inputs, `n` neurons, 16 samples. The gradient
-is that of the weights and of the input. Each library has decay 1/2, threshold 1 and subtracts it.
+is taken for the weights and the input. Each library has decay 1/2, threshold 1 and subtracts it.
 """
 
 from typing import Any

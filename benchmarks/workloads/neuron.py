@@ -2,8 +2,8 @@
 
 Every neuron has decay 1/2, threshold 1, a soft reset with its gradient, and a rectangular
 surrogate. SpikingJelly has no learned scale: PIT is compared with its ILIFNode, which does less.
-The loss is the sum of all outputs times fixed numbers, and the gradient is that of the currents
-(for PIT, of the scale too). Currents are resident in memory in the layout of each library.
+The loss is the sum of all outputs times fixed numbers; its gradient is taken for the currents (for
+PIT, for the scale too). Currents are resident in memory in the layout of each library.
 """
 
 import math

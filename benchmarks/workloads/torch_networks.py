@@ -6,6 +6,7 @@ state see `[T B, C, H, W]`, which is SpikingJelly's multi-step path.
 """
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +21,9 @@ _DOWNLOADS = "torchvision._internally_replaced_utils"
 THRESHOLD, TAU, LEVELS = 1.0, 2.0, 4
 WIDTHS = (64, 128, 256, 256, 512, 512, 512, 512)
 Neuron = Callable[[], nn.Module]
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+# Timed steps in each layout.
+TRIALS = 3
 
 
 def import_spikingjelly() -> Any:
@@ -206,26 +210,49 @@ class Training:
     """Training steps of a network on one batch that stays on the device.
 
     SGD with momentum 0.9 and weight decay, cross-entropy of the mean over time; with `bfloat16`
-    under autocast.
+    under autocast. `layout` is "contiguous" or "channels_last"; by default the faster one of both
+    is measured and used. torch.compile chooses layouts itself.
     """
 
     def __init__(
-        self, network: nn.Module, x: torch.Tensor, classes: int, dtype: str, compiled: bool
+        self,
+        network: nn.Module,
+        x: torch.Tensor,
+        classes: int,
+        dtype: str = "float32",
+        compiled: bool = False,
+        layout: str = "",
     ) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Channels last is the faster layout of convolutions on CPUs and GPUs.
-        self.network = network.to(self.device, memory_format=torch.channels_last).train()
+        self.network = network.to(self.device).train()
         self.x = x.to(self.device)
-        if self.x.ndim == 4:
-            self.x = self.x.contiguous(memory_format=torch.channels_last)
-        batch = x.shape[-4]
-        self.labels = torch.randint(classes, (batch,)).to(self.device)
+        self.labels = torch.randint(classes, (x.shape[-4],)).to(self.device)
         self.optimizer = torch.optim.SGD(
             network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4
         )
         self.loss = nn.CrossEntropyLoss()
         self.bfloat16 = dtype == "bfloat16"
         self.forward = torch.compile(self.compute) if compiled else self.compute
+        self.layout = "contiguous"
+        if not compiled:
+            self.use_layout(layout or min(LAYOUTS, key=self.time_layout))
+
+    def use_layout(self, layout: str) -> None:
+        """Give weights and images another layout in memory."""
+        self.layout, memory_format = layout, LAYOUTS[layout]
+        self.network.to(memory_format=memory_format)
+        if self.x.ndim == 4:  # Frames have five axes; their layers see folded copies.
+            self.x = self.x.contiguous(memory_format=memory_format)
+
+    def time_layout(self, layout: str) -> float:
+        """Return the shortest time of a step in a layout, after a step of warm-up."""
+        self.use_layout(layout)
+        times = []
+        for _ in range(1 + TRIALS):
+            start = time.perf_counter()
+            self.run()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch."""

@@ -119,9 +119,15 @@ def make_torch(task: Mapping[str, Any], *, compiled: bool) -> Subject:
     x = torch.randn(shape).movedim(-1, -3)
     x = x.movedim(1, 0) if x.ndim == 5 else x
     training = torch_networks.Training(
-        network, x, task["classes"], task.get("dtype", "float32"), compiled
+        network,
+        x,
+        task["classes"],
+        dtype=task.get("dtype", "float32"),
+        compiled=compiled,
+        layout=task.get("layout", ""),
     )
     details = {
+        "layout": training.layout,
         "parameters": torch_networks.count_parameters(network),
         "threads": torch.get_num_threads(),
     }
