@@ -19,6 +19,7 @@ from .settings import DEGENERATES, TABLES, Settings
 Images = UInt8[Array, "B H W C"]
 PerImage = Int32[Array, " B"]
 Tables = UInt8[Array, "B C 256"]
+Counts = Int32[Array, "B C 256"]
 LEVELS = 256
 
 
@@ -40,11 +41,23 @@ def apply(
     # Every image passes through every stage: a switch under vmap would compute all branches anyway.
     # With its default settings, a stage returns its input.
     images = resample(images, settings.matrix, fill)
-    images = posterize(images, settings.bits)
-    images = solarize(images, settings.threshold)
-    images = solarize_add(images, settings.gain)
+    images = look_up(images, build_level_tables(images, settings))
     images = enhance(images, settings.degenerate, settings.factor)
     return look_up(images, build_tables(images, settings.table))
+
+
+def build_level_tables(images: Images, settings: Settings) -> Tables:
+    """Return the stages that map each gray level by itself, as tables for `look_up`.
+
+    XLA computes sums and products again for every pixel that reads them, and `smooth` reads each
+    pixel nine times. It computes a lookup once.
+    """
+    levels = jnp.arange(LEVELS, dtype=jnp.uint8)[None, None, :, None]
+    levels = jnp.broadcast_to(levels, (len(images), 1, LEVELS, 1))
+    levels = posterize(levels, settings.bits)
+    levels = solarize(levels, settings.threshold)
+    levels = solarize_add(levels, settings.gain)
+    return jnp.broadcast_to(levels[..., 0], (len(images), images.shape[-1], LEVELS))
 
 
 def posterize(images: Images, bits: PerImage) -> Images:
@@ -110,11 +123,12 @@ def smooth(images: Images) -> Images:
 
 def build_tables(images: Images, index: PerImage) -> Tables:
     """Return a lookup table for each image and channel, by the image's index into `TABLES`."""
-    out = jnp.broadcast_to(
-        jnp.arange(LEVELS, dtype=jnp.uint8), (len(images), images.shape[-1], LEVELS)
-    )
+    # All from the histogram: XLA computes the stage before again for each reader of the images, and
+    # minima and maxima would be four more readers.
+    counts = histogram(images)
+    out = jnp.broadcast_to(jnp.arange(LEVELS, dtype=jnp.uint8), counts.shape)
     for name, table in (("autocontrast", autocontrast_table), ("equalize", equalize_table)):
-        out = jnp.where((index == TABLES.index(name))[:, None, None], table(images), out)
+        out = jnp.where((index == TABLES.index(name))[:, None, None], table(counts), out)
     return out
 
 
@@ -128,10 +142,9 @@ def look_up(images: Images, table: Tables) -> Images:
     return jax.vmap(jax.vmap(pick, (0, 2), 2))(table, images)
 
 
-def autocontrast_table(images: Images) -> Tables:
+def autocontrast_table(counts: Counts) -> Tables:
     """Return tables that stretch each channel to 0..255; a channel of one level stays."""
-    low = images.min(axis=(1, 2)).astype(jnp.int32)[..., None]
-    high = images.max(axis=(1, 2)).astype(jnp.int32)[..., None]
+    low, high = find_range(counts)
     level = jnp.arange(LEVELS, dtype=jnp.int32)[None, None, :]
     over, span = 255 * (level - low), jnp.maximum(high - low, 1)
     value = over // span
@@ -142,16 +155,14 @@ def autocontrast_table(images: Images) -> Tables:
     return jnp.where(high > low, stretched, level).astype(jnp.uint8)
 
 
-def equalize_table(images: Images) -> Tables:
+def equalize_table(counts: Counts) -> Tables:
     """Return tables that flatten the histogram of each channel.
 
     A channel of one level, or of too few pixels for 255 steps, stays as it is, as in Pillow.
     """
-    counts = histogram(images)
     level = jnp.arange(LEVELS, dtype=jnp.int32)[None, None, :]
-    high = images.max(axis=(1, 2)).astype(jnp.int32)[..., None]
-    pixels = images.shape[1] * images.shape[2]
-    last = jnp.take_along_axis(counts, high, axis=-1)
+    last = jnp.take_along_axis(counts, find_range(counts)[1], axis=-1)
+    pixels = counts.sum(-1, keepdims=True, dtype=jnp.int32)
     step = (pixels - last) // 255
     # Level v becomes (step // 2 + the pixels below v) // step.
     before = jnp.cumsum(counts, axis=-1, dtype=jnp.int32) - counts
@@ -159,7 +170,15 @@ def equalize_table(images: Images) -> Tables:
     return jnp.where(step > 0, value, level).astype(jnp.uint8)
 
 
-def histogram(images: Images) -> Int32[Array, "B C 256"]:
+def find_range(counts: Counts) -> tuple[Int32[Array, "B C 1"], Int32[Array, "B C 1"]]:
+    """Return the lowest and the highest gray level of each channel."""
+    found = counts > 0
+    low = jnp.argmax(found, axis=-1, keepdims=True)
+    high = LEVELS - 1 - jnp.argmax(found[..., ::-1], axis=-1, keepdims=True)
+    return low.astype(jnp.int32), high.astype(jnp.int32)
+
+
+def histogram(images: Images) -> Counts:
     """Return the number of pixels of each gray level in every channel."""
 
     def count(plane: Array) -> Array:
