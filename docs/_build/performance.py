@@ -1,0 +1,179 @@
+"""Write the tables of docs/guide/performance.md: python -m docs._build.performance
+
+They are made of the records in benchmarks/: those of `make bench`, and roofline.json, growth.json,
+neuron_cost.json and backward_memory.json of the scripts with these names.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.records import RESULTS, read_all
+from docs._build.tables import fill_tables, format_table
+
+DOCS = Path(__file__).parents[1]
+PAGE = DOCS / "guide" / "performance.md"
+BENCHMARKS = DOCS.parent / "benchmarks"
+MIB = 2**20
+MISSING = "Not measured yet: run `{}`.\n"
+
+
+@cache
+def read(name: str) -> dict[str, Any]:
+    """Return the record of a script in benchmarks/, or nothing if it has not run."""
+    file = BENCHMARKS / f"{name}.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def need(name: str, make: Callable[[dict[str, Any]], str]) -> str:
+    """Return a table of a script's record, or a line that asks to run the script."""
+    found = read(name)
+    return make(found) if found else MISSING.format(f"python -m benchmarks.{name}")
+
+
+def make_workloads() -> str:
+    """Return the tables of all workloads that were measured."""
+    if not (records := read_all(RESULTS)):
+        return MISSING.format("make bench")
+    # A level deeper than in the report, as this is a section of a page.
+    tables = [f"#{report.format_record(record)}" for record in records]
+    return "\n\n".join([*tables, report.LEGEND]) + "\n"
+
+
+def make_limits() -> str:
+    """Return the limits of the machine."""
+    return need(
+        "roofline",
+        lambda found: format_table(
+            ("product of matrices", "copy in memory", "copy in the cache"),
+            [
+                (
+                    f"{found['limits']['gflops']:,.0f} GFLOP/s",
+                    f"{found['limits']['memory_gbs']:,.0f} GB/s",
+                    f"{found['limits']['cache_gbs']:,.0f} GB/s",
+                )
+            ],
+            left=0,
+        ),
+    )
+
+
+def make_roofline() -> str:
+    """Return counts and times of a training step, and its limits on this machine."""
+
+    def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        limits = found["limits"]
+        for row in found["rows"]:
+            least = row["gflop"] / limits["gflops"]
+            moved = row["gb"] / limits["memory_gbs"]
+            yield (
+                row["name"],
+                row["when"],
+                f"{row['gflop']:,.1f}",
+                f"{row['gb']:,.2f}",
+                f"{1000 * least:,.0f}",
+                f"{1000 * moved:,.0f}",
+                f"{1000 * row['seconds']:,.0f}",
+                f"{least / row['seconds']:.0%}",
+            )
+
+    head = ("step", "tree", "GFLOP", "GB", "FLOPs alone, ms", "bytes alone, ms", "measured, ms")
+    return need("roofline", lambda found: format_table((*head, "of the peak"), rows(found), left=2))
+
+
+def make_profile() -> str:
+    """Return the time of a training step by kind of operation."""
+
+    def make(found: dict[str, Any]) -> str:
+        kinds = list(found["rows"][0]["kinds"])
+        rows = [
+            (row["name"], row["when"], *(f"{1000 * row['kinds'][kind]:,.0f}" for kind in kinds))
+            for row in found["rows"]
+        ]
+        return format_table(("step, ms", "tree", *kinds), rows, left=2)
+
+    return need("roofline", make)
+
+
+def make_growth() -> str:
+    """Return how FLOPs, temporaries and time of a step grow along each axis."""
+
+    def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        first: dict[str, dict[str, Any]] = {}
+        for row in found["rows"]:
+            start = first.setdefault(row["axis"], row)
+            ratios = (row[key] / start[key] for key in ("gflop", "temporaries", "seconds"))
+            name = row["axis"] if row is start else ""
+            yield (name, str(row["value"]), *(f"{ratio:.2f}" for ratio in ratios))
+
+    head = ("axis", "value", "FLOPs", "temporaries", "time")
+    return need("growth", lambda found: format_table(head, rows(found), left=1))
+
+
+def make_compile_times() -> str:
+    """Return compile time and time of a run of every neuron."""
+
+    def make(found: dict[str, Any]) -> str:
+        steps = sorted({row["steps"] for row in found["rows"]})
+        names = dict.fromkeys(row["neuron"] for row in found["rows"])
+        by = {(row["neuron"], row["steps"]): row for row in found["rows"]}
+        rows = [
+            (
+                name,
+                *(f"{by[name, t]['compile']:.2f}" for t in steps),
+                *(f"{1000 * by[name, t]['run']:.1f}" for t in steps),
+            )
+            for name in names
+        ]
+        head = [f"{what}, T={t}" for what in ("s to compile", "ms to run") for t in steps]
+        return format_table(("neuron", *head), rows, left=1)
+
+    return need("neuron_cost", make)
+
+
+def make_memory() -> str:
+    """Return what the backward pass keeps, before and now."""
+
+    def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        for before, now in zip(found["before"], found["now"], strict=True):
+            counts = (
+                f"{before[key] / MIB:,.0f} → {now[key] / MIB:,.0f}"
+                for key in ("saved", "held", "temporaries")
+            )
+            name = f"{now['network']}, {now['neuron']}, T={now['steps']}, {now['images']} images"
+            yield (name, f"{now['neurons'] / MIB:,.0f}", *counts)
+
+    head = ("MiB", "neuron layers", "saved by JAX", "held by the program", "temporaries")
+    return need("backward_memory", lambda found: format_table(head, rows(found), left=1))
+
+
+def describe_machines() -> str:
+    """Return where and when the tables of scripts were measured."""
+    lines = [
+        f"- `benchmarks.{name}`: {found['environment']['device']}, jax "
+        f"{found['environment']['jax']}, commit {found['environment']['commit']}"
+        + (f", load {found['load']:.1f}." if "load" in found else ".")
+        for name in ("roofline", "growth", "neuron_cost", "backward_memory")
+        if (found := read(name))
+    ]
+    return "\n".join(lines or ["Nothing is measured yet."]) + "\n"
+
+
+TABLES = {
+    "workloads": make_workloads,
+    "limits": make_limits,
+    "roofline": make_roofline,
+    "profile": make_profile,
+    "growth": make_growth,
+    "compile_times": make_compile_times,
+    "memory": make_memory,
+    "machines": describe_machines,
+}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(fill_tables(PAGE.read_text(), "performance", TABLES))
