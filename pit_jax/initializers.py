@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from pit_jax.checks.arrays import read_array
@@ -98,7 +99,7 @@ def refuse_nonfinite_scales(params: dict) -> None:
     Call it outside `jit` on the initial `params`; under `jit` values are unknown.
     """
     for name, scale in _list_scales(params).items():
-        if lost := int(jnp.sum(~jnp.isfinite(scale))):
+        if lost := int(np.sum(~np.isfinite(np.asarray(scale)))):
             raise ValueError(
                 f"{lost} of {scale.size} scales of {name} would start as NaN or infinity, because "
                 "the membranes of the first batch are not finite; look for NaN in its images and "
@@ -112,7 +113,7 @@ def warn_of_floored_scales(params: dict) -> None:
     Call it outside `jit` on the initial `params`; under `jit` values are unknown.
     """
     for name, scale in _list_scales(params).items():
-        if floored := int(jnp.sum(scale <= SCALE_FLOOR)):
+        if floored := int(np.sum(np.asarray(scale) <= SCALE_FLOOR)):
             warnings.warn(
                 f"{floored} of {scale.size} scales of {name} start at the floor {SCALE_FLOOR}: "
                 "their membranes hardly vary over the first batch, so they may never fire; "

@@ -1,12 +1,20 @@
 """Figures of a run: functions that take numbers and return a matplotlib figure."""
 
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pit_jax.display import escape_math
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Imported by the first figure: that takes a second, which the start of a training need not wait
+# for. If it is missing, a program must say so at its start, not after hours at its end.
+if find_spec("matplotlib") is None:
+    raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
 # The most classes for which a confusion matrix has class names, and counts in its cells.
 MOST_NAMES, MOST_COUNTS = 40, 12
@@ -30,9 +38,9 @@ def select_points(
     return [at for at, _ in numbers], [value for _, value in numbers]
 
 
-def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Figure:
+def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> "Figure":
     """Draw loss and accuracy on augmented training images, and on `split`, over the epochs."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = _make_figure((9, 3.6))
     figure.suptitle(escape_math(title), x=0.01, ha="left")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
@@ -46,12 +54,12 @@ def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Fig
     return figure
 
 
-def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
+def firing_rates(title: str, rates: dict[str, list[float]]) -> "Figure":
     """Draw the mean firing rate (mean integer / D) of every neuron layer and time step.
 
     Few time steps are drawn as bars, more as a heat map with numbers.
     """
-    figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
+    figure = _make_figure((9, 1.5 + 0.32 * len(rates)))
     axes = figure.subplots()
     # A layer of a user's own network may run fewer steps than another.
     shares = np.full((len(rates), max(map(len, rates.values()))), np.nan)
@@ -67,7 +75,13 @@ def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def _draw_bars(axes: Axes, shares: np.ndarray) -> None:
+def _make_figure(size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _draw_bars(axes: "Axes", shares: np.ndarray) -> None:
     steps = shares.shape[1]
     height = 0.8 / steps
     for step in range(steps):
@@ -82,7 +96,7 @@ def _draw_bars(axes: Axes, shares: np.ndarray) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
+def _draw_shades(axes: "Axes", shares: np.ndarray) -> None:
     steps = shares.shape[1]
     # Not imshow, which becomes pixels in an SVG.
     shades = axes.pcolormesh(shares, cmap="Blues", vmin=0, shading="nearest", linewidth=0)
@@ -97,12 +111,12 @@ def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
             axes.text(step, row, f"{share:.1f}", color=color, ha="center", va="center", fontsize=8)
 
 
-def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
+def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> "Figure":
     """Draw the confusion matrix in per cent of each class, and the reliability diagram.
 
     `bins` come from `train.evaluate.metrics.summarize`.
     """
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    figure = _make_figure((11, 5.4))
     figure.suptitle(escape_math(title), x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_confusion(left, np.array(confusion), classes)
@@ -110,7 +124,7 @@ def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins:
     return figure
 
 
-def _draw_confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
+def _draw_confusion(axes: "Axes", counts: np.ndarray, classes: list[str]) -> None:
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     bar = axes.figure.colorbar(picture, ax=axes, shrink=0.8)
@@ -132,7 +146,7 @@ def _draw_confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
                 )
 
 
-def _draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
+def _draw_reliability(axes: "Axes", bins: list[dict[str, Any]]) -> None:
     with_images = [each for each in bins if each["images"]]
     width = bins[0]["up_to"] - bins[0]["above"]
     at = [100 * (each["above"] + width / 2) for each in with_images]

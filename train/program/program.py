@@ -149,7 +149,7 @@ def make_program(
     pure = make_pure_program(config, dataset, loss)
     try_parts(config, dataset, pure)
     check_metrics(pure.metrics, pure.model, abstract_images(dataset))
-    abstract = abstract_state(config, dataset, everywhere)
+    abstract = abstract_state(config, dataset, everywhere, pure)
     memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from jax import jit
 from jax.sharding import Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
@@ -66,7 +67,7 @@ def make_pure_program(
         metrics=metrics,
         prepare=prepare,
         normalize=normalize,
-        begin=begin,
+        begin=jit(begin),  # Traced once for its shapes and for its program.
         train=make_train_step(
             model,
             optimizer,
@@ -80,16 +81,19 @@ def make_pure_program(
     )
 
 
-def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> TrainState:
+def abstract_state(
+    config: ConfigDict, dataset: Dataset, sharding: Sharding, pure: PureProgram | None = None
+) -> TrainState:
     """Return the shapes and types of a run's state, with `sharding`; nothing is computed.
 
-    Raises UserError for images that the network does not take, and for a user's own parts that
-    fail.
+    `pure` are the functions of the run, if they exist already: their trace is then shared. Raises
+    UserError for images that the network does not take, and for a user's own parts that fail.
     """
-    key = jax.eval_shape(lambda: jax.random.key(config.seed))
-    batch = abstract_batch(dataset.train, config.batch_size)
+    # With the sharding, because JAX traces again for other devices.
+    key = abstract_arrays(jax.eval_shape(lambda: jax.random.key(config.seed)), sharding)
+    batch = abstract_batch(dataset.train, config.batch_size, sharding)
     # Without `given`: pretrained variables have the shapes of the initial ones.
-    begin = make_pure_program(config, dataset).begin
+    begin = (pure or make_pure_program(config, dataset)).begin
     with explain_own("model", config.model.name):
         state = jax.eval_shape(begin, key, batch, {})
     placed: TrainState = abstract_arrays(state, sharding)

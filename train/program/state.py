@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from pit_jax.interop import complete
+from pit_jax.jaxprs import draw_at_once
 
 from .sharding import place
 
@@ -59,12 +60,14 @@ def create_state(
     used as they are; the others are initialized on top of them. With `averaged`, the averages
     start from the initial variables.
     """
-    rngs = {"params": init_key, "dropout": init_key}
-    variables: Mapping[str, Any]
-    if given:
-        variables = complete(model, given, images, rngs)
-    else:
-        variables = model.init(rngs, images, train=True)
+
+    def start(key: Any, dropout_key: Any, images: Any, given: Any) -> Any:
+        rngs = {"params": key, "dropout": dropout_key}
+        if given:
+            return complete(model, given, images, rngs)
+        return model.init(rngs, images, train=True)
+
+    variables = draw_at_once(start)(init_key, init_key, images, given)
     # Flax initializes running statistics in float32 even under x64 but updates them in float64: the
     # types of a state must not change. Integers, such as a user's counters, keep their type.
     stats = jax.tree.map(
