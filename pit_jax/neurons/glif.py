@@ -52,7 +52,9 @@ class GLIF(nn.Module):
     reset: float = 0.5
     conductance: float = 0.5
     spike: Callable[[Array], Array] = surrogate.rectangle
-    unroll: int = 4
+    # Its four parameters are sums over neurons, and straight code computes all steps for each sum:
+    # 4 steps of ResNet18 compile in 21 CPU seconds instead of 9.
+    unroll: int = 1
     checkpoint_every: int | None = None
 
     @nn.compact
