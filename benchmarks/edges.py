@@ -38,7 +38,7 @@ EVENTS, IMAGES, ROWS = 1_000_000, 200, 50_000
 
 def write_files(folder: Path) -> None:
     """Write the files that all cases read."""
-    from benchmarks.imagenet_loading import make_jpeg
+    from benchmarks.workloads.pipeline import make_jpeg
     from tests.interop.torch_bytes import tensors, zip_file
     from tests.train.event_files import encode_aedat2, make_cifar10_dvs, write
     from tests.train.image_files import (
