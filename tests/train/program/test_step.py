@@ -28,7 +28,7 @@ from train.program.inputs import make_augment, make_normalize
 from train.program.program import CompiledStep, Program
 from train.program.pure import make_pure_program
 from train.program.state import TrainState
-from train.program.step import is_correct, split_step_key
+from train.program.step import are_finite, is_correct, split_step_key
 
 BATCH, TESTED = 8, 13
 
@@ -265,6 +265,25 @@ def lose_weights(state):
     """Return `state` with weights that are not finite, on the same devices."""
     lost = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
     return jax.device_put(lost, state.step.sharding)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_any_value_that_is_not_finite_is_found(bad):
+    tree = {"kernel": np.ones((3, 5), np.float32), "bias": np.ones(4, np.float32)}
+    assert jax.jit(are_finite)(tree)
+    for name, index in (("kernel", (1, 2)), ("bias", 3)):
+        changed = {**tree, name: tree[name].copy()}
+        changed[name][index] = bad
+        assert not jax.jit(are_finite)(changed)
+    # Infinities of both signs do not cancel.
+    assert not jax.jit(are_finite)({"bias": np.float32([bad, 1, -bad])})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_finite_values_whose_sum_overflows_are_finite(dtype):
+    largest = jnp.full(1000, jnp.finfo(dtype).max, dtype)
+    assert jax.jit(are_finite)([largest, -largest])
+    assert not jax.jit(are_finite)([largest, jnp.array(jnp.inf, dtype)])
 
 
 def test_a_start_from_weights_that_are_not_finite_is_refused(tmp_path):
