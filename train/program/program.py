@@ -153,17 +153,14 @@ def make_program(
     memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=compiler_options("once"))
+    jit = partial(jax.jit, out_shardings=everywhere)
+
+    @partial(jit, compiler_options=compiler_options("once"))
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.select(batch, 0), given)
 
     # The donated state is overwritten by the new one: a device never needs memory for two.
-    @partial(
-        jax.jit,
-        donate_argnums=0,
-        out_shardings=everywhere,
-        compiler_options=compiler_options("train"),
-    )
+    @partial(jit, donate_argnums=0, compiler_options=compiler_options("train"))
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 

@@ -59,7 +59,9 @@ def test_a_class_without_images_has_no_accuracy():
     assert found["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
-def test_no_device_gathers_the_batch():
+def test_no_device_gathers_the_batch(monkeypatch):
+    # JAX refuses compiler options of a function inside another one.
+    monkeypatch.setenv("PIT_JAX_TUNING", "off")
     mesh = make_test_mesh(4)
     split = data.load("synthetic", num_train=1, num_test=64).test
     weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
