@@ -19,7 +19,8 @@ LEGEND = (
     "*Time / ours* is the median over rounds of an entry's time for the same work divided by that "
     "of ours in the same round, with an interval that contains the true median in 90 % of the "
     "cases; ✓: ours is faster, ✗: slower, =: the interval contains 1. *First run* includes "
-    "compilation. *Peak memory* is the largest resident memory of the process."
+    "compilation. *Peak memory* is the largest resident memory of the process, "
+    "with the temporaries of the compiled program in brackets."
 )
 
 
@@ -105,9 +106,11 @@ def format_entry(
     rate = format_number(entry["work"] / entry["median"])
     ratios = "; ".join(format_ratio(each) for each in compared)
     recompiled = f", compiled {entry['compiled']} more" if entry["compiled"] else ""
+    temporary = entry["details"].get("temporary_mib")
+    memory = f"{entry['peak_mib']:,.0f} MiB" + ("" if temporary is None else f" ({temporary:,.0f})")
     return (
         f"{start} {time} | {rate} | {ratios} | {entry['first_seconds']:.1f} s{recompiled} | "
-        f"{entry['peak_mib']:,.0f} MiB |"
+        f"{memory} |"
     )
 
 

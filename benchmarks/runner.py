@@ -123,8 +123,10 @@ class Turn:
         self.process = Process(command(self.entry), caches)
         peer, task = self.entry.peer, dict(self.entry.task)
         request = {"workload": self.workload, "peer": peer, "task": task}
+        request["turn_seconds"] = turn_seconds
         self.prepared = self.process.ask("prepare", **request)
-        self.repeats = max(1, round(turn_seconds / max(self.prepared["seconds"], 1e-9)))
+        fitting = round(turn_seconds / max(self.prepared["seconds"], 1e-9))
+        self.repeats = self.prepared["repeats"] or max(1, fitting)
 
     def measure(self) -> None:
         """Take one turn."""

@@ -2,7 +2,7 @@
 
 Reads one JSON object per line from the standard input and answers each with one line:
 
-    {"do": "prepare", "workload": "W1", "peer": "pit_jax", "task": {...}}
+    {"do": "prepare", "workload": "W1", "peer": "pit_jax", "task": {...}, "turn_seconds": 0.2}
     {"do": "measure", "repeats": 3}   ->  {"ok": true, "seconds": 0.012}
     {"do": "finish"}                  ->  {"ok": true, "peak_mib": 812.5, "compiled": 0}
 
@@ -52,11 +52,13 @@ class Worker:
         self.subject = module.make(request["peer"], request["task"])
         self.count_compilations()
         first = self.subject.prepare()
+        # The runner chooses repeats from the seconds of one run, unless they are fixed.
+        fixed = self.subject.repeats or request.get("turn_seconds") == 0
         return {
             "first_seconds": round(first, 3),
-            # Of one run, after the warm-up: the runner chooses repeats from it.
-            "seconds": self.subject.measure(1),
+            "seconds": 0.0 if fixed else self.subject.measure(1),
             "work": self.subject.work,
+            "repeats": self.subject.repeats,
             "versions": versions,
             "details": self.subject.details,
         }

@@ -93,12 +93,14 @@ class Subject:
         work: how many units of the workload one run does.
         details: what the record says of it, as JSON: parameters, settings, temporaries.
         warm_up: the runs before the first turn, after the one that compiles.
+        repeats: the runs in a turn; 0: as many as fit into `Cell.turn_seconds`.
     """
 
     run: Callable[[], object]
     work: float
     details: dict[str, Any] = field(default_factory=dict)
     warm_up: int = 2
+    repeats: int = 0
 
     def prepare(self) -> float:
         """Compile and warm up; return the seconds until the end of the first run."""

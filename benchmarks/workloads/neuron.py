@@ -41,7 +41,7 @@ def make_cell(name: str, steps: int, *, quick: bool) -> Cell:
         if (peer in QUICK) == quick
     ]
     title = f"{name} T={steps}" if quick else f"{name} T={steps}, other libraries"
-    return Cell(title, tuple(entries), rounds=11, turn_seconds=0.2, quick=quick)
+    return Cell(title, tuple(entries), rounds=9, turn_seconds=0.2, quick=quick)
 
 
 WORKLOAD = Workload(

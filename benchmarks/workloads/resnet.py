@@ -73,7 +73,6 @@ def list_memory(batch: int) -> tuple[Entry, ...]:
     # PyTorch's default layout: trying both would add to the peak.
     few = {"steps_per_epoch": 2, "layout": "contiguous"}
     rows = (
-        ("pit_jax", "ReLU"),
         ("pit_jax", "PIT 1×4"),
         ("spikingjelly", "I-LIF 1×4", "PIT 1×4"),
         ("pit_jax", "LIF 4×1"),
@@ -87,8 +86,8 @@ WORKLOAD = Workload(
     title="Training step of ResNet18 on CIFAR shapes, ours through train.main",
     unit="images",
     cells=(
-        Cell("batch 32", list_entries(32), rounds=7, turn_seconds=3.0, quick=True),
-        Cell("batch 128, memory", list_memory(128), rounds=2, turn_seconds=0.0, quick=True),
+        Cell("batch 32", list_entries(32), rounds=5, turn_seconds=3.0, quick=True),
+        Cell("batch 128, memory", list_memory(128), rounds=1, turn_seconds=0.0, quick=True),
         Cell("batch 32, other paths", list_other_paths(32), rounds=5, turn_seconds=3.0),
     ),
 )

@@ -23,7 +23,7 @@ from benchmarks.peers import ROOT
 from benchmarks.workload import Subject
 
 # Steps of an epoch; the records of a run have a line for every LOG_EVERY steps.
-EPOCH_STEPS, LOG_EVERY = 8, 4
+EPOCH_STEPS, LOG_EVERY = 6, 3
 TEST_IMAGES = 32
 MOST_SECONDS = 900
 COMPILED = "Finished XLA compilation"
@@ -79,7 +79,8 @@ class TrainingRun(Subject):
     """A run of train.main that advances only in its turns."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
-        super().__init__(lambda: None, work=float(task["batch"]))
+        steps = task.get("steps_per_epoch", EPOCH_STEPS)
+        super().__init__(lambda: None, work=float(task["batch"]), repeats=steps)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-run-"))
         self._metrics = self._folder / "run" / "metrics.jsonl"
         arguments = list_arguments(task, self._folder / "run")

@@ -20,6 +20,7 @@ def main() -> None:
                 answer = {"ok": False, "missing": True, "reason": "fake is not installed"}
             case "prepare", _:
                 answer = {"ok": True, "first_seconds": 1.0, "seconds": 0.01, "work": 2.0}
+                answer["repeats"] = 0
                 answer |= {"versions": {"fake": "1"}, "details": {"parameters": 3}}
             case "measure", "raises":
                 answer = {"ok": False, "reason": "RuntimeError: the fake raised"}

@@ -77,7 +77,7 @@ def test_a_peer_without_its_environment_is_missing(monkeypatch, tmp_path):
 
 
 def test_a_worker_reports_a_library_that_is_not_installed():
-    request = {"do": "prepare", "workload": "W1", "peer": "spyx", "task": {}}
+    request = {"do": "prepare", "workload": "W1", "peer": "spyx", "task": {}, "turn_seconds": 1}
     worker = subprocess.run(
         [sys.executable, "-m", "benchmarks.worker", "spyx"],
         input=json.dumps(request),
