@@ -153,14 +153,12 @@ def make_program(
     memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 
-    jit = partial(jax.jit, out_shardings=everywhere)
-
-    @partial(jit, compiler_options=compiler_options("once"))
+    @_jit("once", everywhere)
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.select(batch, 0), given)
 
     # The donated state is overwritten by the new one: a device never needs memory for two.
-    @partial(jit, donate_argnums=0, compiler_options=compiler_options("train"))
+    @_jit("train", everywhere, donate_argnums=0)
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
@@ -186,6 +184,13 @@ def make_program(
         subset=dataset.subset,
         data=describe_data(dataset),
         pretrained=pretrained,
+    )
+
+
+def _jit(kind: str, sharding: Sharding, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return `jax.jit` with the compiler options of a `kind` of programs, and results placed."""
+    return partial(
+        jax.jit, out_shardings=sharding, compiler_options=compiler_options(kind), **options
     )
 
 

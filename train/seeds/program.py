@@ -97,11 +97,8 @@ def make_seeds_program(
     first_states = jax.jit(
         _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=compiler_options("once")
     )
-    step = jax.jit(
-        _map_seeds(mesh, train, OF_SEED, BATCH),
-        donate_argnums=0,
-        compiler_options=compiler_options("train"),
-    )
+    mapped = _map_seeds(mesh, train, OF_SEED, BATCH)
+    step = jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options("train"))
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
