@@ -44,8 +44,12 @@ class Process:
         arguments, variables = command
         self._seconds = seconds
         # Empty caches, so that every entry compiles, and `first_seconds` can be compared.
-        fresh = {"TORCHINDUCTOR_CACHE_DIR": str(caches / "torch"), "PYTHONPATH": str(ROOT)}
-        fresh |= {"JAX_COMPILATION_CACHE_DIR": str(caches / "jax")}
+        fresh = {
+            "TMPDIR": str(caches),
+            "TORCHINDUCTOR_CACHE_DIR": str(caches / "torch"),
+            "JAX_COMPILATION_CACHE_DIR": str(caches / "jax"),
+            "PYTHONPATH": str(ROOT),
+        }
         self._stderr = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             arguments,

@@ -5,6 +5,7 @@ it is stopped by SIGSTOP. A turn continues it, waits for the end of the epoch th
 and returns the speed of the whole epoch that follows, as the program logs it.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from benchmarks.workload import Subject
 EPOCH_STEPS, LOG_EVERY = 6, 3
 TEST_IMAGES = 32
 MOST_SECONDS = 900
+PR_SET_PDEATHSIG = 1  # From <sys/prctl.h>.
 COMPILED = "Finished XLA compilation"
 FRAMES = "benchmarks.workloads.train_main:make_frames"
 
@@ -42,6 +44,11 @@ def make_frames(
 
     classes = [str(number) for number in range(num_classes)]
     return {"train": draw(num_train), "test": draw(num_test), "classes": classes}
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when its parent ends: it may be stopped for ever."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def list_arguments(task: Mapping[str, Any], workdir: Path) -> list[str]:
@@ -93,6 +100,7 @@ class TrainingRun(Subject):
             stderr=self._output,
             cwd=ROOT,
             env={**os.environ, "JAX_LOG_COMPILES": "1"},
+            preexec_fn=end_with_parent,
         )
 
     def prepare(self) -> float:

@@ -1,10 +1,16 @@
 """The programs of the benchmarks: no turn compiles, or copies between host and device."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import monitoring
 
+from benchmarks.peers import ROOT
 from benchmarks.workload import load_module
 from benchmarks.workloads.flax_networks import ResNet18
 from benchmarks.workloads.train_main import list_arguments
@@ -69,6 +75,28 @@ def test_train_main_gets_the_task_of_an_entry(name, tmp_path):
         assert config.neuron.get("levels") == task.get("levels")
         assert config.model.name == task["network"] and config.loss.name == "cross_entropy"
     assert load(**config.data).train.shape == task["shape"]
+
+
+STOPPED_CHILD = """
+import signal, subprocess, sys
+from benchmarks.workloads.train_main import end_with_parent
+child = subprocess.Popen([sys.executable, "-c", "input()"], preexec_fn=end_with_parent)
+child.send_signal(signal.SIGSTOP)
+print(child.pid, flush=True)
+input()
+"""
+
+
+def test_a_stopped_run_ends_with_its_worker():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STOPPED_CHILD], cwd=ROOT, **pipes) as worker:
+        child = Path(f"/proc/{int(worker.stdout.readline())}")
+        assert child.exists()
+        worker.kill()
+    until = time.monotonic() + 60
+    while child.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not child.exists()
 
 
 def test_plain_flax_is_our_relu_network():
