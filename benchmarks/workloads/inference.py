@@ -111,7 +111,7 @@ def begin(model: Any) -> Any:
     """Return random variables of a Flax network; its norms have the statistics of random images."""
     import jax
 
-    x = draw_images(STATISTICS)
+    x = jax.numpy.asarray(draw_images(STATISTICS))
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), x)
 
     @jax.jit
