@@ -16,7 +16,7 @@ Pairs = tuple[tuple[int, int], ...]
 # [B, H, W, C], as in Flax.
 LAYOUT = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # The other options of `lax.conv_general_dilated`, with which it is a plain convolution.
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "lhs_dilation": (1, 1),
     "rhs_dilation": (1, 1),
     "dimension_numbers": LAYOUT,
@@ -69,7 +69,10 @@ def _backward(
     strides: tuple[int, ...], padding: Pairs, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    run = partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **PLAIN)
+
+    def run(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(x, kernel, strides, padding, **PLAIN)
+
     (dx,) = jax.linear_transpose(lambda x: run(x, kernel), x)(g)
 
     def transpose(x: Array, g: Array) -> Array:
