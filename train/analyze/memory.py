@@ -54,14 +54,7 @@ def analyze(subject: Subject) -> Analysis:
         for name, fields in _list_variants(subject).items()
     }
     step = measured["as trained"]
-    compiled = compile_memory(
-        subject.model,
-        inputs.images,
-        inputs.labels,
-        loss=inputs.loss,
-        compiler_options=compiler_options("train"),
-    )
-    totals = _list_totals(step, compiled)
+    totals = _list_totals(step, _compile(subject, inputs))
     blocks = step.activations_of(1)
     dtype = config.model.get("dtype", "float32")
     remark = (
@@ -154,6 +147,16 @@ def _measure(subject: Subject, inputs: Inputs, **fields: Any) -> TrainingMemory:
         loss=inputs.loss,
         optimizer_init=first_state,
         neurons=subject.neurons,
+    )
+
+
+def _compile(subject: Subject, inputs: Inputs) -> CompiledMemory:
+    return compile_memory(
+        subject.model,
+        inputs.images,
+        inputs.labels,
+        loss=inputs.loss,
+        compiler_options=compiler_options("train"),
     )
 
 
