@@ -31,7 +31,7 @@ Fire = Callable[..., tuple[Array, ...]]
 Arrays = tuple[Array, ...]
 
 
-class Plan(NamedTuple):
+class StepPlan(NamedTuple):
     """The static arguments of `over_time`."""
 
     fire: Fire
@@ -82,7 +82,7 @@ def over_time(
     steps = x.shape[1]
     if checkpoint_every is None:
         checkpoint_every = math.isqrt(steps) if steps > LONG else steps
-    plan = Plan(fire, extra, straight, checkpoint_every)
+    plan = StepPlan(fire, extra, straight, checkpoint_every)
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     return _run(plan, x.astype(widen(x.dtype)), Parameters(tuple(per_step), tuple(shared)))
 
@@ -105,7 +105,7 @@ def _stack(steps: Sequence[Arrays], axis: int = 1) -> Arrays:
     return tuple(jnp.stack(rows, axis) for rows in zip(*steps, strict=True))
 
 
-def _charge(plan: Plan, x: Array, extra: Arrays, parameters: Parameters) -> Arrays:
+def _charge(plan: StepPlan, x: Array, extra: Arrays, parameters: Parameters) -> Arrays:
     """Return the states `[B, T, ...]` before firing; `x[:, 0]` is the first membrane."""
     steps = x.shape[1]
 
@@ -131,7 +131,7 @@ def _charge(plan: Plan, x: Array, extra: Arrays, parameters: Parameters) -> Arra
     return jax.lax.fori_loop(1, steps, body, (state, buffers))[1]
 
 
-def _emit(plan: Plan, states: Arrays, parameters: Parameters) -> Array:
+def _emit(plan: StepPlan, states: Arrays, parameters: Parameters) -> Array:
     """Return the outputs of all steps: one elementwise pass, which fuses with what follows."""
     # A vmap over time would move the axis of steps to the front and copy everything.
     rows = (align(p, states[0].ndim) for p in parameters.per_step)
@@ -139,7 +139,12 @@ def _emit(plan: Plan, states: Arrays, parameters: Parameters) -> Array:
 
 
 def _pull(
-    plan: Plan, states: Arrays, parameters: Parameters, after: Arrays, g: Array, g_u: Array | None
+    plan: StepPlan,
+    states: Arrays,
+    parameters: Parameters,
+    after: Arrays,
+    g: Array,
+    g_u: Array | None,
 ) -> tuple[Array, Arrays, Parameters]:
     """Return the gradients of the currents, of the state before the first step, and of parameters.
 
@@ -164,7 +169,7 @@ def _pull(
             before, row, shared = step(t, before, g[:, t])
             dx, by_step = [before[:1], *dx], [row, *by_step]
             total = jax.tree.map(jnp.add, total, shared)
-        return *_stack(dx), before, Parameters(_stack(by_step, 0), total)
+        return _stack(dx)[0], before, Parameters(_stack(by_step, 0), total)
 
     # With parameters the gradient of an output has two readers, one of them a sum. Read it ahead,
     # after the write, or XLA copies the whole buffer at every step to keep it for both.
@@ -179,11 +184,11 @@ def _pull(
         return before, dx, _put(by_step, row, t, 0), total, _take(dx, t - 1) if ahead else g
 
     # The gradients of the currents replace those of the outputs.
-    dx = _put((g,), before[:1], last)
-    by_step = _put(jax.tree.map(jnp.zeros_like, parameters.per_step), row, last, 0)
-    carry = (before, dx, by_step, total, _take(dx, last - 1) if ahead else ())
-    before, (dx,), by_step, total, _ = jax.lax.fori_loop(1, steps, body, carry)
-    return dx, before, Parameters(by_step, total)
+    buffer = _put((g,), before[:1], last)
+    sums = _put(jax.tree.map(jnp.zeros_like, parameters.per_step), row, last, 0)
+    carry = (before, buffer, sums, total, _take(buffer, last - 1) if ahead else ())
+    before, buffer, sums, total, _ = jax.lax.fori_loop(1, steps, body, carry)
+    return buffer[0], before, Parameters(sums, total)
 
 
 def _in_parts(steps: int, size: int, body: Callable[..., Any], carry: Any, *, back: bool) -> Any:
@@ -200,16 +205,17 @@ def _in_parts(steps: int, size: int, body: Callable[..., Any], carry: Any, *, ba
 
 
 def _charge_part(
-    plan: Plan, x: Array, start: Any, size: int, state: Arrays, parameters: Parameters
+    plan: StepPlan, x: Array, start: Any, size: int, state: Arrays, parameters: Parameters
 ) -> tuple[Arrays, Parameters]:
     """Return the states of a part that begins in `state`, and its parameters."""
     part = jax.lax.dynamic_slice_in_dim(x, start, size, 1)
     parameters = parameters.part(start, size)
-    return _charge(plan, *_put((part,), state[:1], 0), state[1:], parameters), parameters
+    (part,) = _put((part,), state[:1], 0)
+    return _charge(plan, part, state[1:], parameters), parameters
 
 
 def _charge_and_emit(
-    plan: Plan, every: int, x: Array, parameters: Parameters
+    plan: StepPlan, every: int, x: Array, parameters: Parameters
 ) -> tuple[Array, Array, Arrays]:
     """Return membranes, outputs, and the state at the first of every `every` steps."""
 
@@ -231,7 +237,7 @@ def _charge_and_emit(
 
 
 def _pull_in_parts(
-    plan: Plan, every: int, saved: tuple[Array, Arrays, Parameters], g: Array, g_u: Array | None
+    plan: StepPlan, every: int, saved: tuple[Array, Arrays, Parameters], g: Array, g_u: Array | None
 ) -> tuple[Array, Parameters]:
     """Return the gradients of currents and parameters; compute the states of each part again."""
     x, kept, parameters = saved
@@ -252,7 +258,7 @@ def _pull_in_parts(
     return dx, Parameters(by_step, total)
 
 
-def _run_all(plan: Plan, x: Array, parameters: Parameters) -> tuple[tuple[Array, Array], Any]:
+def _run_all(plan: StepPlan, x: Array, parameters: Parameters) -> tuple[tuple[Array, Array], Any]:
     """Return membranes and outputs, and what the backward pass needs."""
     every = plan.checkpoint_every
     if every < x.shape[1]:
@@ -264,11 +270,11 @@ def _run_all(plan: Plan, x: Array, parameters: Parameters) -> tuple[tuple[Array,
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(plan: Plan, x: Array, parameters: Parameters) -> tuple[Array, Array]:
+def _run(plan: StepPlan, x: Array, parameters: Parameters) -> tuple[Array, Array]:
     return _run_all(plan, x, parameters)[0]
 
 
-def _run_forward(plan: Plan, *inputs: Any) -> tuple[tuple[Array, Array], Any]:
+def _run_forward(plan: StepPlan, *inputs: Any) -> tuple[tuple[Array, Array], Any]:
     # With symbolic zeros every array comes with a flag whether it is differentiated.
     x, parameters = jax.tree.map(
         lambda p: p.value, inputs, is_leaf=lambda p: hasattr(p, "perturbed")
@@ -276,7 +282,9 @@ def _run_forward(plan: Plan, *inputs: Any) -> tuple[tuple[Array, Array], Any]:
     return _run_all(plan, x, parameters)
 
 
-def _run_backward(plan: Plan, saved: Any, gradients: tuple[Any, Any]) -> tuple[Array, Parameters]:
+def _run_backward(
+    plan: StepPlan, saved: Any, gradients: tuple[Any, Any]
+) -> tuple[Array, Parameters]:
     # Membranes that are recorded, but not differentiated, cost nothing.
     g_u, g = (None if isinstance(g, SymbolicZero) else g for g in gradients)
     x, states, parameters = saved
