@@ -1,7 +1,7 @@
 """W3: training steps of the paper's ResNet18 on CIFAR shapes, T×D = 4×1, 2×2 and 1×4.
 
 ReLU is the floor: the same network without neurons over time. Batch 32, as two cores hold it; the
-peak memory is that of batch 128.
+peak memory is measured at batch 128.
 """
 
 from typing import Any

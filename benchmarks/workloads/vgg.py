@@ -14,7 +14,7 @@ TASK: dict[str, Any] = {
     "batch": 16,
     "steps": 10,
     "steps_per_epoch": 4,
-    # That of SpikingJelly's neurons here.
+    # SpikingJelly's neurons have this decay here.
     "config_changes": {"neuron.decay": 0.5},
     "if_small": {"widths": (4,) * 8},
 }
