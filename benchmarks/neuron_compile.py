@@ -4,7 +4,7 @@ Each neuron runs forward and backward in one program, `unroll` being the number 
 Compile time is in CPU seconds, which a loaded machine changes less than the clock; the steps of all
 programs take turns, and their medians are reported.
 
-    python -m benchmarks.neuron_compile --json benchmarks/results/neuron_compile.json
+    python -m benchmarks.neuron_compile --json benchmarks/neuron_compile.json
 """
 
 import argparse

@@ -197,11 +197,10 @@ def _pit_fire_backward(
     # XLA sums one array; a product of g and k - where(...) keeps two from the forward pass.
     count = pit_count(u, a, levels=levels)
     grad_a = jnp.where(window, g * (count - x), g * count)  # Eq. 32
-    # The transpose of a broadcast is the sum over the broadcast axes.
-    # The cast inside brings the sum back to the dtype of `a`.
-    (grad_a,) = jax.linear_transpose(lambda a: jnp.broadcast_to(a.astype(g.dtype), u.shape), a)(
-        grad_a
-    )
+    # Sum over the axes over which `a` was broadcast.
+    wide = prepend_axes(a, u.ndim).shape
+    axes = tuple(axis for axis, size in enumerate(wide) if size == 1)
+    grad_a = jnp.sum(grad_a, axes).reshape(a.shape).astype(a.dtype)
     return grad_u, grad_a
 
 
