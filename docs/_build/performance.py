@@ -1,7 +1,7 @@
 """Write the tables of docs/guide/performance.md: python -m docs._build.performance
 
 They are made of the records in benchmarks/: those of `make bench`, and roofline.json, growth.json,
-neuron_cost.json and backward_memory.json of the scripts with these names.
+neuron_compile.json and backward_memory.json of the scripts with these names.
 """
 
 import json
@@ -115,24 +115,22 @@ def make_growth() -> str:
 
 
 def make_compile_times() -> str:
-    """Return compile time and time of a run of every neuron."""
+    """Return compile time and time of a run of every neuron, without a loop and with it."""
 
-    def make(found: dict[str, Any]) -> str:
-        steps = sorted({row["steps"] for row in found["rows"]})
-        names = dict.fromkeys(row["neuron"] for row in found["rows"])
-        by = {(row["neuron"], row["steps"]): row for row in found["rows"]}
-        rows = [
-            (
-                name,
-                *(f"{by[name, t]['compile']:.2f}" for t in steps),
-                *(f"{1000 * by[name, t]['run']:.1f}" for t in steps),
-            )
-            for name in names
-        ]
-        head = [f"{what}, T={t}" for what in ("s to compile", "ms to run") for t in steps]
-        return format_table(("neuron", *head), rows, left=1)
+    def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        by = {(row["neuron"], row["steps"], row["unroll"]): row for row in found["records"]}
+        for name in dict.fromkeys(row["neuron"] for row in found["records"]):
+            cells = []
+            for key, digits in (("compile_cpu_s", 2), ("step_ms", 1)):
+                for steps in (4, 10, 50):
+                    pair = (by.get((name, steps, unroll)) for unroll in (steps, 1))
+                    cells.append(" / ".join(f"{x[key]:.{digits}f}" if x else "–" for x in pair))
+            yield (name, *cells)
 
-    return need("neuron_cost", make)
+    head = [f"{what}, T={t}" for what in ("s to compile", "ms to run") for t in (4, 10, 50)]
+    return need(
+        "neuron_compile", lambda found: format_table(("neuron", *head), rows(found), left=1)
+    )
 
 
 def make_memory() -> str:
@@ -157,7 +155,7 @@ def describe_machines() -> str:
         f"- `benchmarks.{name}`: {found['environment']['device']}, jax "
         f"{found['environment']['jax']}, commit {found['environment']['commit']}"
         + (f", load {found['load']:.1f}." if "load" in found else ".")
-        for name in ("roofline", "growth", "neuron_cost", "backward_memory")
+        for name in ("roofline", "growth", "backward_memory")
         if (found := read(name))
     ]
     return "\n".join(lines or ["Nothing is measured yet."]) + "\n"
