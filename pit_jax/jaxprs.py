@@ -99,7 +99,8 @@ def _evaluate(closed: ClosedJaxpr, given: Sequence[Any], draw: _Draw) -> list[An
         primitive, params = equation.primitive, equation.params
         inputs = [read(v) for v in equation.invars]
         folded = inputs[0] if inputs and isinstance(inputs[0], _Folded) else None
-        inner, outputs = find_inner(equation), None
+        inner = find_inner(equation)
+        outputs: list[Any] | None = None
         if folded and primitive.name == "random_bits":
             bits = draw.take(folded.path, params["shape"], params["bit_width"])
             outputs = None if bits is None else [bits]
