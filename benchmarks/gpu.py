@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.compare import find_quartiles
 from benchmarks.peers import PEERS, ROOT
 from benchmarks.worker import Worker, read_versions
-from benchmarks.workload import MIB, Entry, Missing
+from benchmarks.workload import Entry, Missing
 from benchmarks.workloads.resnet import make_entry
 
 OUT = ROOT / "benchmarks" / "results" / "gpu.jsonl"
@@ -121,19 +121,9 @@ def measure(plan: Plan, rounds: int = ROUNDS) -> dict[str, Any]:
         "median": median,
         "quartiles": [low, high],
         "per_second": round(prepared["work"] / median, 1),
-        "peak_mib": round(read_device_peak() or subject.read_peak_mib(), 1),
+        "peak_mib": round(subject.read_peak_mib(), 1),
         "compiled": worker.compiled - compiled,
     }
-
-
-def read_device_peak() -> float | None:
-    """Return the largest memory of the GPU that this process has used, in MiB; None on a CPU."""
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) / MIB
-    if (jax := sys.modules.get("jax")) is not None:
-        statistics = jax.local_devices()[0].memory_stats() or {}
-        return statistics.get("peak_bytes_in_use", 0) / MIB or None
-    return None
 
 
 def name_device() -> str:
