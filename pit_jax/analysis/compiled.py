@@ -5,7 +5,7 @@ two passes than JAX saves; `pit_jax.analysis.memory` counts the latter.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -39,7 +39,7 @@ class Instruction(NamedTuple):
     sizes: tuple[int, ...]
     operands: tuple[str, ...]
     # Of a parameter, or of an element of a tuple.
-    index: int
+    element: int
     is_root: bool
 
 
@@ -49,7 +49,7 @@ def compile_memory(
     labels: Any,
     *,
     loss: Callable[[Any, Any], Any],
-    compiler_options: Mapping[str, Any] | None = None,
+    compiler_options: dict[str, Any] | None = None,
 ) -> CompiledMemory:
     """Compile the gradient of `loss` on a batch for this machine's device, and return its memory.
 
@@ -68,8 +68,8 @@ def compile_memory(
     # The images are argument 0 and the logits result 0, where `count_held` expects them.
     step = jax.jit(differentiate, keep_unused=True, compiler_options=compiler_options)
     compiled = step.lower(images, variables["params"], stats, labels, key).compile()
-    analysis = compiled.memory_analysis()
-    return CompiledMemory(analysis.temp_size_in_bytes, count_held(compiled.as_text()))
+    analysis: Any = compiled.memory_analysis()
+    return CompiledMemory(analysis.temp_size_in_bytes, count_held(compiled.as_text() or ""))
 
 
 def count_held(program: str) -> int | None:
@@ -79,20 +79,21 @@ def count_held(program: str) -> int | None:
     array is in use from the line that makes it to the last one that reads it. Return None if no
     line of the main computation makes result 0, or if some lines are hidden in CUDA graphs.
     """
-    if "command_buffer" in program:
+    if "\nENTRY " not in program or "command_buffer" in program:
         return None
     arrays: dict[str, tuple[tuple[str, int], ...]] = {}
     size: dict[tuple[str, int], int] = {}
-    made, last = {}, {}
+    made: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
     result: tuple[tuple[str, int], ...] = ()
-    for line, (name, kind, sizes, operands, index, is_root) in enumerate(_read(program)):
+    for line, (name, kind, sizes, operands, element, is_root) in enumerate(_read(program)):
         read = tuple(array for operand in operands for array in arrays.get(operand, ()))
         if kind == "parameter":
             # Weights, and what is made of them alone, are no activations.
-            arrays[name] = ((name, 0),) if index == 0 else ()
+            arrays[name] = ((name, 0),) if element == 0 else ()
         elif kind in ALIASES:
-            is_element = kind == "get-tuple-element" and index < len(read)
-            arrays[name] = (read[index],) if is_element else read
+            is_element = kind == "get-tuple-element" and element < len(read)
+            arrays[name] = (read[element],) if is_element else read
         else:
             last |= dict.fromkeys(read, line)
             arrays[name] = tuple((name, i) for i in range(len(sizes))) if read else ()

@@ -199,7 +199,7 @@ def _list_own(module: nn.Module, variables: Any, given: Any) -> Iterator[Residua
             filled = [*leaves]
             for place, array in zip(places, inputs, strict=True):
                 filled[place] = array
-            args, kwargs = structure.unflatten(filled)
+            args, kwargs = jax.tree.unflatten(structure, filled)
             found, _ = module.apply(
                 {**rest, "params": params},
                 *args,
@@ -215,9 +215,10 @@ def _list_own(module: nn.Module, variables: Any, given: Any) -> Iterator[Residua
     key = jax.eval_shape(lambda: jax.random.key(0))
     jaxpr, saved = _trace_gradient(lambda both: bind(*both), (params, inputs), (rest, key))
     first = len(jax.tree.leaves(params))
-    for array in jaxpr.invars[first : first + len(inputs)]:
-        if array in saved:
-            yield Residual(array.aval.shape, array.aval.dtype, "", "input")
+    for x in jaxpr.invars[first : first + len(inputs)]:
+        if x in saved:
+            aval: Any = x.aval
+            yield Residual(aval.shape, aval.dtype, "", "input")
     yield from _list_made(jaxpr, saved)
 
 
@@ -250,8 +251,9 @@ def _list_made(jaxpr: Jaxpr, saved: set[Any]) -> Iterator[Residual]:
     for equation in jaxpr.eqns:
         for x in equation.outvars:
             if x in saved:
+                aval: Any = x.aval
                 layer, primitive = _find_layer(equation), equation.primitive.name
-                yield Residual(x.aval.shape, x.aval.dtype, layer, primitive)
+                yield Residual(aval.shape, aval.dtype, layer, primitive)
 
 
 def bytes_of(tree: Any) -> int:
