@@ -6,11 +6,11 @@ from functools import partial
 import optax
 import pytest
 
-from train.config.docstrings import read_arguments
 from pit_jax.layers import NORMS
 from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
+from train.config.docstrings import read_arguments
 
 # Arguments that a network or a program passes, and no config sets.
 PASSED = {

@@ -18,7 +18,9 @@ def scan_over_time(fire, x, *, per_step=(), shared=(), extra=0, straight=4, chec
         *after, out = fire(u, *rest, *rows, *shared)
         return tuple(after), (u, out)
 
-    return run_over_time(step, x, *per_step, state=lambda rest: (rest,) * (1 + extra), unroll=straight)
+    return run_over_time(
+        step, x, *per_step, state=lambda rest: (rest,) * (1 + extra), unroll=straight
+    )
 
 
 @contextmanager

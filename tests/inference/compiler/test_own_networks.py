@@ -209,7 +209,9 @@ JOINS = {
     ],
 )
 def test_products_whose_factor_can_be_2_are_refused(name, neurons):
-    with pytest.raises(NotFoldable, match="has the factor 1 . spikes, or 1 - spikes that can be -1"):
+    with pytest.raises(
+        NotFoldable, match="has the factor 1 . spikes, or 1 - spikes that can be -1"
+    ):
         compile(*make_constant(join_spikes(JOINS[name], *neurons)))
 
 
