@@ -83,13 +83,31 @@ def over_time(
     if checkpoint_every is None:
         checkpoint_every = math.isqrt(steps) if steps > LONG else steps
     plan = StepPlan(fire, extra, straight, checkpoint_every)
+    parameters = Parameters(tuple(per_step), tuple(shared))
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
-    return _run(plan, x.astype(widen(x.dtype)), Parameters(tuple(per_step), tuple(shared)))
+    x = x.astype(widen(x.dtype))
+    if _reads_traced(plan, x, parameters):  # Then only JAX knows the gradient.
+        return _run_all(plan, x, parameters)[0]
+    return _run(plan, x, parameters)
 
 
 def align(rows: Float[Array, "T ..."], ndim: int) -> Array:
     """Return `rows`, one per step, in a shape that broadcasts to `ndim` axes `[B, T, ..., C]`."""
     return rows.reshape(1, len(rows), *(1,) * (ndim - 1 - rows.ndim), *rows.shape[1:])
+
+
+def _reads_traced(plan: StepPlan, x: Array, parameters: Parameters) -> bool:
+    """Return whether `fire` reads traced values that are not among its arguments.
+
+    They come from fields of a neuron, such as a threshold that a user's own function learns.
+    """
+    _, traced = jax.closure_convert(plan.fire, *_rest(plan, x), *parameters.at(0))
+    return bool(traced)
+
+
+def _rest(plan: StepPlan, x: Array) -> Arrays:
+    """Return the states of a neuron at rest, `[B, ...]`, each an array of zeros."""
+    return tuple(jnp.zeros_like(x[:, 0]) for _ in range(1 + plan.extra))
 
 
 def _take(arrays: Arrays, t: Any) -> Arrays:
@@ -229,7 +247,7 @@ def _charge_and_emit(
         buffers = tuple(put(b, y, start, 1) for b, y in zip(buffers, (states[0], out), strict=True))
         return after, _put(kept, state, start // every), buffers
 
-    rest = tuple(jnp.zeros_like(x[:, 0]) for _ in range(1 + plan.extra))
+    rest = _rest(plan, x)
     kept = tuple(jnp.zeros_like(x[:, ::every]) for _ in rest)
     carry = (rest, kept, (jnp.zeros_like(x), jnp.zeros_like(x)))
     _, kept, (u, out) = _in_parts(x.shape[1], every, body, carry, back=False)
@@ -264,8 +282,7 @@ def _run_all(plan: StepPlan, x: Array, parameters: Parameters) -> tuple[tuple[Ar
     if every < x.shape[1]:
         u, out, kept = _charge_and_emit(plan, every, x, parameters)
         return (u, out), (x, kept, parameters)
-    extra = tuple(jnp.zeros_like(x[:, 0]) for _ in range(plan.extra))
-    states = _charge(plan, x, extra, parameters)
+    states = _charge(plan, x, _rest(plan, x)[1:], parameters)
     return (states[0], _emit(plan, states, parameters)), (None, states, parameters)
 
 

@@ -67,7 +67,7 @@ def create_state(
             return complete(model, given, images, rngs)
         return model.init(rngs, images, train=True)
 
-    variables = draw_at_once(start)(init_key, init_key, images, given)
+    variables = draw_at_once(start)(init_key, init_key, images, dict(given))
     # Flax initializes running statistics in float32 even under x64 but updates them in float64: the
     # types of a state must not change. Integers, such as a user's counters, keep their type.
     stats = jax.tree.map(

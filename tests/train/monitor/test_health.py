@@ -188,7 +188,9 @@ def test_a_layer_has_the_measures_of_its_neuron(name):
     assert found == want
 
 
-def test_each_device_probes_without_communication():
+def test_each_device_probes_without_communication(monkeypatch):
+    # JAX takes compiler options only for the outer of two jitted functions.
+    monkeypatch.setenv("PIT_JAX_TUNING", "off")
     four = make_program_on(4, make_config())
     state = four.first_state()
     text = jax.jit(four.probe).lower(state).compile().as_text()
