@@ -14,7 +14,8 @@ from train.data.feeding.order import TrainingOrder
 from train.program.inputs import make_normalize
 
 
-@pytest.mark.parametrize("peer", ["pit_jax", pytest.param("flax", marks=pytest.mark.slow)])
+@pytest.mark.slow  # Half a minute for a network each.
+@pytest.mark.parametrize("peer", ["pit_jax", "flax"])
 def test_norms_of_inference_have_the_statistics_of_the_images(peer, monkeypatch):
     task = {**inference.NETWORK, "neuron": "ReLU", "steps": 1, "batch": 2, "small": True}
     begun = []

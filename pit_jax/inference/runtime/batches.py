@@ -27,8 +27,8 @@ def jit_for_batches(function: Run, *, static_argnums: int | None = None) -> Run:
         return jax.jit(function, static_argnums=static_argnums, compiler_options=options)
 
     def call(weights: Any, x: Any, *rest: Any) -> Any:
-        # JAX traces what a jitted function computes from constants too. The number of traced samples
-        # may be unknown.
+        # JAX traces what a jitted function computes from constants too. When it exports, the number
+        # of samples is a symbol.
         is_traced = any(isinstance(y, jax.core.Tracer) for y in (x, jnp.zeros(())))
         if is_traced or len(x) < LEAST_BATCH:
             return plain(weights, x, *rest)
