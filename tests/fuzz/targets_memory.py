@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.fuzz.core import FileTarget
-from train.memory import find_host_limits
+from train.host_memory import find_host_limits
 
 
 def write_limits(folder: Path) -> list[Path]:

@@ -11,7 +11,8 @@ import pytest
 from tests.train.helpers import ENVIRONMENT, ROOT, make_test_mesh, run_main
 from train import memory
 from train.errors import UserError
-from train.memory import MemoryLimit, check_state, count_bytes, find_host_limits
+from train.host_memory import MemoryLimit, find_host_limits
+from train.memory import check_state, count_bytes
 
 SMOKE = ("--config", "configs/smoke.py", "--config.cpu_devices=4")
 GIB = 2**30
@@ -130,3 +131,10 @@ def test_limits_of_devices_are_used_where_they_are_known(stats, size):
     device = SimpleNamespace(memory_stats=memory_stats, device_kind="a GPU")
     found = memory.find_device_limit(device)
     assert (found and found.bytes) == size
+
+
+@pytest.mark.parametrize("module", ["train.data", "train.data.events", "train.data.imagenet"])
+def test_processes_that_only_read_data_start_without_jax(module):
+    """Workers import the module of the function that they run; JAX takes half a second."""
+    program = f"import sys, {module}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import UserError
-from ..memory import GIB, find_host_limits
+from ..host_memory import GIB, find_host_limits
 from .feeding.order import Order, Seed
 from .feeding.read_ahead import Read, read_ahead
 
