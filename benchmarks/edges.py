@@ -1,11 +1,11 @@
 """Seconds of reading good data and of starting programs, here and in an earlier checkout:
 
-    python -m benchmarks.edges --old CHECKOUT --rounds 9 > benchmarks/edges.json
+    python -m benchmarks.edges --old CHECKOUT --rounds 9
 
 Both read the same files, which this program writes in their real formats. The cases take turns,
 old and new in alternating order, so that other work on the machine slows both; the results are
-medians over rounds. Each measurement is a process of its own. Its files are in the page cache. On
-a busy machine the time of the processor says more than that on the clock.
+medians over rounds, in benchmarks/edges.json. Each measurement is a process of its own, and its
+files are in the page cache. On a busy machine the processor's time says more than the clock's.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "benchmarks" / "edges.json"
 # Command lines that end before any work: their time is the start of the program.
 STARTS = {
     "python -m pit_jax --help": ["-m", "pit_jax", "--help"],
@@ -79,7 +80,7 @@ def write_files(folder: Path) -> None:
     for split in ("train", "test"):
         for i in range(IMAGES):
             save_image(folder / "folder" / split / f"class_{i % 5}" / f"{i}.png", images[i])
-    for split, n in (("train", IMAGES), ("val", 10)):
+    for split, n in (("train", 1000), ("val", 10)):
         for i in range(n):
             file = folder / "imagenet" / split / f"n0000000{i % 5}" / f"{i}.JPEG"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -189,15 +190,20 @@ def run(checkout: Path, words: list[str]) -> str:
     return done.stdout
 
 
-def compare(old: Path, rounds: int) -> dict[str, Any]:
-    """Return medians, and the difference between new and old, of all starts and cases."""
+def compare(old: Path, rounds: int, only: list[str]) -> dict[str, Any]:
+    """Return medians, and the difference between new and old, of starts and cases.
+
+    With `only`, of those that have one of these texts in their names.
+    """
     from train.run.environment import describe_environment, find_commit
 
     with tempfile.TemporaryDirectory(prefix="pit_jax_edges_") as folder:
         write_files(Path(folder))
-        names = list(make_cases(Path(folder)))
+        names = [*STARTS, *make_cases(Path(folder))]
         measured: dict[str, dict[str, list[Seconds]]] = {
-            name: {"old": [], "new": []} for name in [*STARTS, *names]
+            name: {"old": [], "new": []}
+            for name in names
+            if not only or any(text in name for text in only)
         }
         for number in range(rounds):
             for name, found in measured.items():
@@ -210,16 +216,16 @@ def compare(old: Path, rounds: int) -> dict[str, Any]:
                         last = run(checkout, words).splitlines()[-1]
                         found[side].append(Seconds(*map(float, last.split())))
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return {
+    here = describe_environment()
+    run_of_all = {
         "old": find_commit(old / "pit_jax" / "__init__.py"),
-        "environment": describe_environment(),
         "rounds": rounds,
-        "starts": {name: summarize(measured[name]) for name in STARTS},
-        "reading": {name: summarize(measured[name]) for name in names},
+        **{key: here[key] for key in ("commit", "python", "jax", "numpy", "processor", "cores")},
     }
+    return {name: {**summarize(found), **run_of_all} for name, found in measured.items()}
 
 
-def summarize(found: dict[str, list[Seconds]]) -> dict[str, dict[str, float]]:
+def summarize(found: dict[str, list[Seconds]]) -> dict[str, Any]:
     """Return, for both clocks, medians in seconds and the median of new / old over the rounds."""
     return {
         clock: _summarize([each[i] for each in found["old"]], [each[i] for each in found["new"]])
@@ -243,13 +249,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old", type=Path, help="a checkout of the earlier commit")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", nargs="+", default=[], help="parts of the names of cases")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--in", dest="folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         print(*measure(args.folder, args.measure))
     else:
-        print(json.dumps(compare(args.old.resolve(), args.rounds), indent=1))
+        found = compare(args.old.resolve(), args.rounds, args.only)
+        before = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        RECORD.write_text(json.dumps(before | found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
