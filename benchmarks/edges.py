@@ -220,7 +220,8 @@ def compare(old: Path, rounds: int, only: list[str]) -> dict[str, Any]:
     run_of_all = {
         "old": find_commit(old / "pit_jax" / "__init__.py"),
         "rounds": rounds,
-        **{key: here[key] for key in ("commit", "python", "jax", "numpy", "processor", "cores")},
+        "machine": f"{here['processor']}, {here['cores']} cores",
+        **{key: here[key] for key in ("commit", "python", "jax", "numpy")},
     }
     return {name: {**summarize(found), **run_of_all} for name, found in measured.items()}
 

@@ -30,10 +30,11 @@ def check_image(content: bytes, place: str, todo: str = "") -> None:
     # Pillow opens a truncated JPEG without an error. Compressed pixels contain no marks, so an end
     # mark after the last start of a scan ends the image. A preview in the header has both marks
     # too, but before the scan; bytes after the end are harmless.
-    if not content.startswith(START) or content.rfind(END) < content.rfind(SCAN):
+    last = content.rfind(SCAN)
+    if not content.startswith(START) or content.rfind(END) < last:
         decode(content, place, todo)
     else:
-        check_header(content, place, todo)
+        check_header(content, place, todo, one_scan=content.find(SCAN) == last)
 
 
 def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:

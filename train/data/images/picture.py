@@ -111,11 +111,14 @@ def open_image(
             raise _make_error(place, error, advice) from error
 
 
-def check_header(content: bytes, place: object, advice: str) -> None:
-    """Raise UserError unless Pillow knows the format of the bytes and can read their header."""
+def check_header(content: bytes, place: object, advice: str, *, one_scan: bool = False) -> None:
+    """Raise UserError unless Pillow knows the format of the bytes and can read their header.
+
+    With `one_scan` the scans of a JPEG are not counted.
+    """
     with reading(place, "a complete image", error=UserError, advice=advice):
         try:
-            _open(content).close()
+            (_open_any(content) if one_scan else _open(content)).close()
         except (_UnreadableError, Image.DecompressionBombError) as error:
             raise _make_error(place, error, advice) from error
 
