@@ -5,9 +5,9 @@ python -m train.main --config configs/cifar100.py
 Augments with AutoAugment and Cutout, as the paper says. cifar100.py:released follows the authors'
 code: its neuron, TrivialAugment, Random Erasing, Mixup or CutMix, and a smaller weight decay.
 
-Needs the official Python archive, cifar-100-python.tar.gz, in data/. Cost: about 80 images/s on two
-CPU cores (`python -m benchmarks run W3`), where 200 epochs would take a day and a half; not
-measured on an accelerator. Result: none yet.
+Needs the official Python archive, cifar-100-python.tar.gz, in data/. Cost: 31 images/s on two
+CPU cores (W3 in benchmarks/results/table.md), where 200 epochs would take 3.7 days; not measured
+on an accelerator. Result: none yet.
 """
 
 from ml_collections import ConfigDict
