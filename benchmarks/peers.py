@@ -5,6 +5,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pit_jax.tuning import KEEP, TUNABLE
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,10 +34,16 @@ class Peer:
 
 
 JAX = ("jax", "jaxlib", "flax")
-# Our programs restart themselves with huge pages; a peer gets them in a row of its own.
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# What PIT_JAX_TUNING=keep sets; peers get it in rows of their own.
+KEPT = {"GLIBC_TUNABLES": ":".join(f"{k}={v}" for k, v in {TUNABLE: 1, **KEEP}.items())}
 PEERS = {
     "pit_jax": Peer(("pit_jax", *JAX), alone=True, note="with all settings of pit_jax.tuning"),
+    "pit_jax-kept": Peer(
+        ("pit_jax", *JAX),
+        alone=True,
+        environment={"PIT_JAX_TUNING": "keep"},
+        note="PIT_JAX_TUNING=keep: freed memory stays in the process",
+    ),
     "pit_jax-untuned": Peer(
         ("pit_jax", *JAX),
         alone=True,
@@ -44,11 +52,13 @@ PEERS = {
     ),
     "flax": Peer(("flax", *JAX), alone=True, note="nn.Conv, nn.BatchNorm and nn.relu, jit"),
     "pytorch": Peer(("torch",), note="eager"),
-    "pytorch-hugepages": Peer(("torch",), environment=HUGE_PAGES, note="eager, huge pages"),
+    "pytorch-kept": Peer(("torch",), environment=KEPT, note="eager, freed memory is kept"),
     "pytorch-compiled": Peer(("torch",), note="torch.compile"),
     "spikingjelly": Peer(("spikingjelly", "torch"), note="multi-step, eager"),
-    "spikingjelly-hugepages": Peer(
-        ("spikingjelly", "torch"), environment=HUGE_PAGES, note="multi-step, eager, huge pages"
+    "spikingjelly-kept": Peer(
+        ("spikingjelly", "torch"),
+        environment=KEPT,
+        note="multi-step, eager, freed memory is kept",
     ),
     "spikingjelly-compiled": Peer(("spikingjelly", "torch"), note="multi-step under torch.compile"),
     "snntorch": Peer(("snntorch", "torch"), note="a loop over time, eager"),

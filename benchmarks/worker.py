@@ -92,7 +92,7 @@ def read_versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    if sys.argv[1] == "pit_jax":  # As our programs do.
+    if sys.argv[1].startswith("pit_jax"):  # As our programs do.
         from pit_jax import tuning
 
         tuning.restart_tuned()

@@ -29,7 +29,7 @@ EIGEN = tuning.EIGEN
 (FLAG,) = EIGEN
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 # Python imports this file whenever it starts: it writes a line about the process, and pretends that
-# the system has another file on huge pages, and another C library.
+# the system has another file on huge pages, other virtual devices, and another C library.
 LOOK = """\
 import builtins, json, os, sys, time
 names = ("GLIBC_TUNABLES", "PIT_JAX_RESTARTED", "XLA_FLAGS")
@@ -37,9 +37,13 @@ line = [os.getpid(), os.getcwd(), sys.orig_argv[1:], *map(os.environ.get, names)
 with open(os.environ["STARTS"], "a") as file:
     print(json.dumps(line), file=file)
 open_, of_test = open, os.environ["PAGES"]
-builtins.open = lambda path, *rest, **kw: open_(
-    of_test if str(path).startswith("/sys/kernel/mm/") else path, *rest, **kw
-)
+devices, listdir = os.environ["DEVICES"], os.listdir
+def find(path):
+    if str(path).startswith("/sys/kernel/mm/"):
+        return of_test
+    return path.replace("/sys/bus/virtio/devices", devices) if isinstance(path, str) else path
+builtins.open = lambda path, *rest, **kw: open_(find(path), *rest, **kw)
+os.listdir = lambda path=".": listdir(find(path))
 os.confstr = lambda name: os.environ["LIBRARY"]
 if os.environ.get("SLOW") and names[1] in os.environ:
     print("ready", flush=True)
@@ -62,6 +66,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": f"{tmp_path}:{ROOT}",
         "STARTS": str(tmp_path / "starts"),
         "PAGES": str(tmp_path / "pages"),
+        "DEVICES": str(tmp_path / "devices"),
         "LIBRARY": "glibc 2.35",
     }
 
@@ -129,6 +134,39 @@ def test_a_program_restarts_only_where_it_helps_and_keeps_the_values_of_users(
     assert [line[3] for line in found[1:]] == ([expected] if expected else [])
 
 
+KEEP = [f"{name}={value}" for name, value in tuning.KEEP.items()]
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    "device, features, changes, expected",
+    [
+        ("0x0005", "0000010", {}, []),
+        ("0x0005", "1111101", {}, ["glibc.malloc.hugetlb=1"]),
+        ("0x0005", "01", {}, ["glibc.malloc.hugetlb=1"]),
+        ("0x0001", "0000010", {}, ["glibc.malloc.hugetlb=1"]),
+        ("0x0005", "0000010", {"PIT_JAX_TUNING": "keep"}, ["glibc.malloc.hugetlb=1", *KEEP]),
+        ("0x0001", "0000010", {"PIT_JAX_TUNING": "keep"}, ["glibc.malloc.hugetlb=1", *KEEP]),
+        (
+            "0x0001",
+            "0000010",
+            {"PIT_JAX_TUNING": "keep", "GLIBC_TUNABLES": "glibc.malloc.arena_max=4"},
+            ["glibc.malloc.arena_max=4", "glibc.malloc.hugetlb=1", KEEP[0], KEEP[2]],
+        ),
+    ],
+)
+def test_pages_that_the_host_takes_back_are_not_huge_unless_they_are_kept(
+    environment, tmp_path, device, features, changes, expected
+):
+    for number, kind in enumerate(("0x0004", device)):
+        folder = tmp_path / f"devices/virtio{number}"
+        folder.mkdir(parents=True)
+        (folder / "device").write_text(kind + "\n")
+        (folder / "features").write_text(features + "\n")
+    found = start(environment | changes, "-m", *UNKNOWN, stderr=subprocess.DEVNULL)
+    assert [line[3].split(":") for line in found[1:]] == ([expected] if expected else [])
+
+
 @ON_LINUX
 def test_streams_and_open_files_stay_and_children_do_not_restart(environment, tmp_path):
     (tmp_path / "pit-jax").write_text(
@@ -183,7 +221,7 @@ def test_another_value_of_the_switch_is_refused_in_a_sentence(environment, monke
         capture_output=True,
         text=True,
     )
-    sentence = "PIT_JAX_TUNING must be off or unset, got '0'."
+    sentence = "PIT_JAX_TUNING must be off, keep or unset, got '0'."
     assert done.returncode == 2 and done.stderr == f"error: {sentence}\n"
     monkeypatch.setenv("PIT_JAX_TUNING", "0")
     for call in (pit_jax.tune_runtime, lambda: tuning.compiler_options("train")):
@@ -355,6 +393,8 @@ def test_a_run_records_its_settings_and_a_resumed_one_reports_a_difference(monke
         "the last bits of results may differ from an undisturbed run: "
         "PIT_JAX_TUNING was '', is 'off'."
     )
+    monkeypatch.setenv("PIT_JAX_TUNING", "keep")
+    assert describe_common() == common and describe_environment()["PIT_JAX_TUNING"] == ""
     # Huge pages change no numbers, and older versions recorded no settings.
     assert compare_environments(tmp_path, [now | {"tuning": ["huge pages"]}], now) == ""
     older = {name: value for name, value in now.items() if name not in ("tuning", tuning.SWITCH)}

@@ -18,14 +18,15 @@ STEPS = (1, 4, 10, 32)
 SHAPE = (2**10, 2**10)
 # torch.compile writes every step of the loop out: 32 of them compile for minutes.
 MOST_COMPILED_STEPS = 10
+SPIKINGJELLY = ("spikingjelly", "spikingjelly-kept")
 # The cells: our neurons, and the neurons of others that do the same work.
 CELLS = {
-    "LIF": (("LIF",), ("spikingjelly", "snntorch", "norse", "spyx", "jaxpike"), "LIF"),
-    "I-LIF and PIT": (("I-LIF", "PIT"), ("spikingjelly",), "I-LIF"),
+    "LIF": (("LIF",), (*SPIKINGJELLY, "snntorch", "norse", "spyx", "jaxpike"), "LIF"),
+    "I-LIF and PIT": (("I-LIF", "PIT"), SPIKINGJELLY, "I-LIF"),
     "ReLU": (("ReLU",), ("pytorch", "flax"), "ReLU"),
 }
 # `make bench` compares with these; the others are in cells of their own.
-QUICK = ("spikingjelly", "spikingjelly-compiled", "pytorch", "flax")
+QUICK = (*SPIKINGJELLY, "spikingjelly-compiled", "pytorch", "flax")
 
 
 def make_cell(name: str, steps: int, *, quick: bool) -> Cell:
@@ -34,7 +35,8 @@ def make_cell(name: str, steps: int, *, quick: bool) -> Cell:
     if "spikingjelly" in peers and steps <= MOST_COMPILED_STEPS:
         peers += ("spikingjelly-compiled",)
     task = {"steps": steps}
-    entries = [Entry("pit_jax", neuron, {"neuron": neuron, **task}) for neuron in ours]
+    own = ("pit_jax", "pit_jax-kept") if quick and name != "ReLU" else ("pit_jax",)
+    entries = [Entry(peer, neuron, {"neuron": neuron, **task}) for neuron in ours for peer in own]
     entries += [
         Entry(peer, label, {"neuron": label, **task}, against=ours)
         for peer in peers

@@ -33,37 +33,48 @@ def make_entry(peer: str, label: str, batch: int, *against: str, **more: Any) ->
 
 
 def list_entries(batch: int, **more: Any) -> tuple[Entry, ...]:
-    """Return all neurons of ours with their rivals."""
+    """Return the neurons of `make bench` with their rivals."""
     rows = (
         ("pit_jax", "ReLU"),
         ("pytorch", "ReLU"),
         ("flax", "ReLU"),
         ("pit_jax", "PIT 1×4", "ReLU"),
-        ("pit_jax", "I-LIF 1×4", "ReLU"),
-        ("spikingjelly", "I-LIF 1×4", "PIT 1×4", "I-LIF 1×4"),
-        ("pit_jax", "PIT 2×2", "ReLU"),
-        ("spikingjelly", "I-LIF 2×2", "PIT 2×2"),
+        ("spikingjelly", "I-LIF 1×4", "PIT 1×4"),
         ("pit_jax", "LIF 4×1", "ReLU"),
         ("spikingjelly", "LIF 4×1"),
     )
     return tuple(make_entry(peer, label, batch, *against, **more) for peer, label, *against in rows)
 
 
+def list_integers(batch: int) -> tuple[Entry, ...]:
+    """Return our I-LIF, and two time steps of two levels."""
+    rows = (
+        ("pit_jax", "I-LIF 1×4"),
+        ("spikingjelly", "I-LIF 1×4"),
+        ("pit_jax", "PIT 2×2"),
+        ("spikingjelly", "I-LIF 2×2", "PIT 2×2"),
+    )
+    return tuple(make_entry(peer, label, batch, *against) for peer, label, *against in rows)
+
+
 def list_other_paths(batch: int) -> tuple[Entry, ...]:
-    """Return torch.compile, huge pages for the peers, and ours without tuning."""
+    """Return torch.compile, kept memory for all, and ours without tuning."""
     rows = (
         ("pit_jax", "ReLU"),
-        ("pytorch-compiled", "ReLU"),
-        ("pytorch-hugepages", "ReLU"),
+        ("pit_jax-kept", "ReLU"),
         ("pit_jax-untuned", "ReLU"),
+        ("pytorch-compiled", "ReLU"),
+        ("pytorch-kept", "ReLU"),
         ("pit_jax", "PIT 1×4"),
+        ("pit_jax-kept", "PIT 1×4"),
         ("pit_jax-untuned", "PIT 1×4"),
         ("spikingjelly-compiled", "I-LIF 1×4", "PIT 1×4"),
-        ("spikingjelly-hugepages", "I-LIF 1×4", "PIT 1×4"),
+        ("spikingjelly-kept", "I-LIF 1×4", "PIT 1×4"),
         ("pit_jax", "LIF 4×1"),
+        ("pit_jax-kept", "LIF 4×1"),
         ("pit_jax-untuned", "LIF 4×1"),
         ("spikingjelly-compiled", "LIF 4×1"),
-        ("spikingjelly-hugepages", "LIF 4×1"),
+        ("spikingjelly-kept", "LIF 4×1"),
     )
     return tuple(make_entry(peer, label, batch, *against) for peer, label, *against in rows)
 
@@ -88,6 +99,7 @@ WORKLOAD = Workload(
     cells=(
         Cell("batch 32", list_entries(32), rounds=5, turn_seconds=3.0, quick=True),
         Cell("batch 128, memory", list_memory(128), rounds=1, turn_seconds=0.0, quick=True),
+        Cell("batch 32, other levels", list_integers(32), rounds=5, turn_seconds=3.0),
         Cell("batch 32, other paths", list_other_paths(32), rounds=5, turn_seconds=3.0),
     ),
 )

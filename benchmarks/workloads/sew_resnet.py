@@ -15,7 +15,6 @@ TASK: dict[str, Any] = {
     "shape": (64, 64, 3),
     "classes": 100,
     "batch": 16,
-    "steps_per_epoch": 6,
     "width": 64,
 }
 IF = {"neuron": "IF", "steps": 4, "config": "configs/folder.py:if"}

@@ -1,8 +1,10 @@
-"""Training through our program, `python -m train.main`, measured epoch by epoch.
+"""Training through our program, `python -m train.main`, measured between lines of its log.
 
 The program runs with its augmentation, logging and checkpoints on generated data. Between its turns
-it is stopped by SIGSTOP. A turn continues it, waits for the end of the epoch that was interrupted,
-and returns the speed of the whole epoch that follows, as the program logs it.
+it is stopped by SIGSTOP. A turn continues it, waits for the next line of metrics.jsonl, and
+measures until the line TURN_STEPS later. An epoch has EPOCH_STEPS, so about one turn in four
+contains the evaluation and the checkpoint at its end; an epoch of CIFAR-100 has 1,562 steps of
+batch 32.
 """
 
 import ctypes
@@ -23,8 +25,8 @@ import numpy as np
 from benchmarks.peers import ROOT
 from benchmarks.workload import Subject
 
-# Steps of an epoch; the records of a run have a line for every LOG_EVERY steps.
-EPOCH_STEPS, LOG_EVERY = 6, 3
+# Steps of an epoch, between lines of the log, before the first turn, and in a turn.
+EPOCH_STEPS, LOG_EVERY, WARM_UP, TURN_STEPS = 24, 2, 4, 4
 TEST_IMAGES = 32
 MOST_SECONDS = 900
 PR_SET_PDEATHSIG = 1  # From <sys/prctl.h>.
@@ -86,8 +88,7 @@ class TrainingRun(Subject):
     """A run of train.main that advances only in its turns."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
-        steps = task.get("steps_per_epoch", EPOCH_STEPS)
-        super().__init__(lambda: None, work=float(task["batch"]), repeats=steps)
+        super().__init__(lambda: None, work=float(task["batch"]), repeats=TURN_STEPS)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-run-"))
         self._metrics = self._folder / "run" / "metrics.jsonl"
         arguments = list_arguments(task, self._folder / "run")
@@ -104,22 +105,24 @@ class TrainingRun(Subject):
         )
 
     def prepare(self) -> float:
-        """Wait for two epochs; return the seconds until the end of the first one."""
+        """Wait for the first steps; return the seconds until the first line of the log."""
         start = time.perf_counter()
         self._wait_for(1)
         seconds = time.perf_counter() - start
-        self._wait_for(2)
+        self._wait_for(1 + WARM_UP // LOG_EVERY)
         self._process.send_signal(signal.SIGSTOP)
         return seconds
 
     def measure(self, repeats: int) -> float:
-        """Return the seconds of one step, averaged over a whole epoch."""
-        done = len(self._read_epochs())
+        """Return the seconds of one of `repeats` steps, a multiple of LOG_EVERY."""
+        done = self._count_lines()
         self._process.send_signal(signal.SIGCONT)
-        # The clock of the epoch that was interrupted includes the time when it was stopped.
-        speed = self._wait_for(done + 2)[done + 1]["images_per_second"]
+        self._wait_for(done + 1)
+        start = time.perf_counter()
+        self._wait_for(done + 1 + repeats // LOG_EVERY)
+        seconds = time.perf_counter() - start
         self._process.send_signal(signal.SIGSTOP)
-        return self.work / float(speed)
+        return seconds / repeats
 
     def count_compiled(self) -> int:
         """Return how many programs the run has compiled so far."""
@@ -138,21 +141,20 @@ class TrainingRun(Subject):
         self._output.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _wait_for(self, epochs: int) -> list[dict[str, Any]]:
+    def _wait_for(self, lines: int) -> None:
         until = time.monotonic() + MOST_SECONDS
-        while len(found := self._read_epochs()) < epochs:
+        while self._count_lines() < lines:
             if self._process.poll() is not None or time.monotonic() > until:
                 last = self._read_output().strip().splitlines()[-1:]
                 self.close()
-                raise RuntimeError(f"train.main has not finished {epochs} epochs: {last}")
-            time.sleep(0.02)
-        return found
+                raise RuntimeError(f"train.main has not logged {lines} lines: {last}")
+            time.sleep(0.005)
 
-    def _read_epochs(self) -> list[dict[str, Any]]:
+    def _count_lines(self) -> int:
+        """Return the number of lines about steps; the last line may be incomplete."""
         text = self._metrics.read_text() if self._metrics.exists() else ""
-        # The last line may be incomplete.
         lines = [json.loads(line) for line in text.split("\n")[:-1]]
-        return [line for line in lines if "images_per_second" in line]
+        return sum("images_per_second" not in line for line in lines)
 
     def _read_output(self) -> str:
         return Path(self._output.name).read_text()

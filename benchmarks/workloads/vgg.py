@@ -13,7 +13,6 @@ TASK: dict[str, Any] = {
     "classes": 10,
     "batch": 16,
     "steps": 10,
-    "steps_per_epoch": 4,
     # SpikingJelly's neurons have this decay here.
     "config_changes": {"neuron.decay": 0.5},
     "if_small": {"widths": (4,) * 8},

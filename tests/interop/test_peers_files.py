@@ -87,5 +87,5 @@ def test_the_state_dict_of_a_network_and_of_its_checkpoint_are_read(save_file):
 
 
 def test_a_whole_module_is_refused_by_name(save_file):
-    with pytest.raises(CheckpointError, match="holds torch.nn.modules.linear.Linear, which is refused"):
+    with pytest.raises(CheckpointError, match="holds torch.nn.modules.linear.Linear, which"):
         load(save_file(torch.nn.Linear(2, 2)))

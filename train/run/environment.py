@@ -57,7 +57,7 @@ def describe_environment() -> dict[str, Any]:
         "processor": _find_processor(),
         "cores": _count_cores(),
         **_read_options(),
-        **{name: os.environ.get(name, "") for name in VARIABLES},
+        **_read_variables(),
         "tuning": describe_tuning(),
     }
 
@@ -67,13 +67,19 @@ def describe_common() -> dict[str, Any]:
 
     Each of them computes its own copy of the weights: other numbers in one are never noticed.
     """
-    flags = {name: os.environ.get(name, "").split() for name in VARIABLES}
     # Where the compiler writes its dumps changes no numbers.
     kept = {
-        name: " ".join(flag for flag in of if not flag.startswith("--xla_dump"))
-        for name, of in flags.items()
+        name: " ".join(flag for flag in value.split() if not flag.startswith("--xla_dump"))
+        for name, value in _read_variables().items()
     }
     return {**_list_versions(), **_read_options(), **kept}
+
+
+def _read_variables() -> dict[str, str]:
+    """Return the variables of the environment that may change the last bits of results."""
+    found = {name: os.environ.get(name, "") for name in VARIABLES}
+    # Whether freed memory is kept changes no numbers.
+    return found | {SWITCH: found[SWITCH].replace("keep", "")}
 
 
 def note_start(workdir: Path, step: int, pretrained: str = "") -> None:
