@@ -1,10 +1,11 @@
 """The limits of a training step, and where its time goes: python -m benchmarks.roofline [--small]
 
 For ResNet18 on CIFAR shapes with ReLU, PIT 1×4 and LIF at T = 4: FLOPs and bytes as the compiler
-counts them, the time of a step, and its time by kind of operation from JAX's profiler. Each is
-measured in this tree with all settings of `pit_jax.tuning`, and in the commit `BEFORE` as it was,
-each in its own process. The limits are those of this machine: the
-fastest product of matrices and the fastest copy.
+counts them, the time of a step, and its time by kind of operation from JAX's profiler. The profile
+is of one core: on more, XLA starts a convolution and goes on, and its time is not in the profile.
+Each is measured in this tree with all settings of `pit_jax.tuning`, and in the commit `BEFORE` as
+it was, each in its own process. The limits are those of this machine: the fastest product of
+matrices and the fastest copy.
 
 Writes benchmarks/roofline.json. `python -m docs._build.performance` makes the tables of
 docs/guide/performance.md from it. `--small` uses a small network, for tests.
@@ -50,7 +51,8 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure_step(**json.loads(args.child))))
+        prepare_process(fields := json.loads(args.child))
+        print(json.dumps(measure_step(**fields)))
         return
     size = SMALL if args.small else FULL
     with tempfile.TemporaryDirectory() as folder:
@@ -58,6 +60,7 @@ def main() -> None:
         rows = [
             {"when": when, "name": name}
             | run_child(tree, "step", neuron=neuron, steps=steps, **size)
+            | run_child(tree, "profile", neuron=neuron, steps=steps, **size)
             for name, (neuron, steps) in NETWORKS.items()
             for when, tree in trees.items()
             if tree
@@ -87,12 +90,23 @@ def extract(commit: str, folder: Path) -> Path | None:
 def run_child(tree: Path, what: str, **fields: Any) -> dict[str, Any]:
     """Run a measurement with the package of `tree` in its own process."""
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(tree)}
-    if tree == ROOT:
-        env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
     command = [sys.executable, __file__, "--child", json.dumps({"what": what, **fields})]
     found = subprocess.run(command, env=env, cwd=tree, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     return result
+
+
+def prepare_process(fields: Mapping[str, Any]) -> None:
+    """Apply the settings that must be there before JAX is imported."""
+    try:
+        from pit_jax.tuning import release_signals, restart_tuned
+    except ImportError:  # The commit before has no settings.
+        pass
+    else:
+        restart_tuned()
+        release_signals()
+    if fields["what"] == "profile" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def measure_step(what: str, **fields: Any) -> dict[str, Any]:
@@ -103,7 +117,10 @@ def measure_step(what: str, **fields: Any) -> dict[str, Any]:
         from train.run.environment import describe_environment
 
         return describe_environment()
-    return measure_network(**fields)
+    found = measure_network(**fields)
+    if what == "profile":
+        return {"kinds": found["kinds"], "seconds_on_one_core": found["seconds"]}
+    return {name: value for name, value in found.items() if name != "kinds"}
 
 
 def measure_limits(small: bool) -> dict[str, float]:

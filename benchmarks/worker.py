@@ -47,6 +47,9 @@ class Worker:
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make, compile and warm up the subject of a task."""
+        cores = request["task"].get("cores")
+        if cores and hasattr(os, "sched_setaffinity"):  # Before the library starts its threads.
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
         versions = read_versions(PEERS[request["peer"]].packages)
         module = load_module(request["workload"])
         self.subject = module.make(request["peer"], request["task"])

@@ -57,6 +57,19 @@ def list_integers(batch: int) -> tuple[Entry, ...]:
     return tuple(make_entry(peer, label, batch, *against) for peer, label, *against in rows)
 
 
+def list_steps(batch: int, **more: Any) -> tuple[Entry, ...]:
+    """Return steps without train.main: one batch, no augmentation, as the peers have it."""
+    rows = (
+        ("pit_jax", "ReLU"),
+        ("pytorch", "ReLU"),
+        ("flax", "ReLU"),
+        ("pit_jax", "PIT 1×4", "ReLU"),
+        ("spikingjelly", "I-LIF 1×4", "PIT 1×4"),
+    )
+    more["through"] = "step"
+    return tuple(make_entry(peer, label, batch, *against, **more) for peer, label, *against in rows)
+
+
 def list_other_paths(batch: int) -> tuple[Entry, ...]:
     """Return torch.compile, kept memory for all, and ours without tuning."""
     rows = (
@@ -99,6 +112,8 @@ WORKLOAD = Workload(
     cells=(
         Cell("batch 32", list_entries(32), rounds=5, turn_seconds=3.0, quick=True),
         Cell("batch 128, memory", list_memory(128), rounds=1, turn_seconds=0.0, quick=True),
+        Cell("batch 32, step alone", list_steps(32), rounds=5, turn_seconds=3.0),
+        Cell("batch 32, one core", list_steps(32, cores=1), rounds=5, turn_seconds=3.0),
         Cell("batch 32, other levels", list_integers(32), rounds=5, turn_seconds=3.0),
         Cell("batch 32, other paths", list_other_paths(32), rounds=5, turn_seconds=3.0),
     ),

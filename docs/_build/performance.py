@@ -91,10 +91,15 @@ def make_profile() -> str:
     def make(found: dict[str, Any]) -> str:
         kinds = list(found["rows"][0]["kinds"])
         rows = [
-            (row["name"], row["when"], *(f"{1000 * row['kinds'][kind]:,.0f}" for kind in kinds))
+            (
+                row["name"],
+                row["when"],
+                f"{1000 * row['seconds_on_one_core']:,.0f}",
+                *(f"{1000 * row['kinds'][kind]:,.0f}" for kind in kinds),
+            )
             for row in found["rows"]
         ]
-        return format_table(("step, ms", "tree", *kinds), rows, left=2)
+        return format_table(("step, ms on one core", "tree", "whole", *kinds), rows, left=2)
 
     return need("roofline", make)
 
