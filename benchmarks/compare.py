@@ -5,23 +5,29 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-# The interval of a ratio contains the true median at least this often.
+# The interval of a ratio contains the true median at least this often. That needs `LEAST_ROUNDS`:
+# all of five values are an interval of 94 %, all of four one of 87.5 %.
 CONFIDENCE = 0.9
+LEAST_ROUNDS = 5
 
 
 class Ratio(NamedTuple):
     """How much faster ours is than a peer: the median over the rounds, and its interval.
 
-    2 means half the time. The difference is significant if the interval does not contain 1.
+    2 means half the time. The difference is significant if the interval does not contain 1. With
+    fewer than `LEAST_ROUNDS` rounds the interval is only the range of the ratios.
     """
 
     median: float
     low: float
     high: float
+    rounds: int
 
     @property
     def verdict(self) -> str:
-        """Return "faster", "slower" or "equal"."""
+        """Return "faster", "slower", "equal", or "" if there are too few rounds to say."""
+        if self.rounds < LEAST_ROUNDS:
+            return ""
         if self.low > 1:
             return "faster"
         return "slower" if self.high < 1 else "equal"
@@ -45,8 +51,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 
     Both were measured in the same rounds, so a machine that slows down for a while slows both
     times of a round and leaves their ratio. The interval is between two order statistics: it makes
-    no assumption on the distribution. With fewer than five rounds it is less certain than
-    `CONFIDENCE`. Raises ValueError unless both have the same number of times.
+    no assumption on the distribution. Raises ValueError unless both have the same number of times.
     """
     if len(ours) != len(theirs) or not ours:
         raise ValueError(
@@ -54,7 +59,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
         )
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     drop = count_outside(len(ratios))
-    return Ratio(median(ratios), ratios[drop], ratios[-1 - drop])
+    return Ratio(median(ratios), ratios[drop], ratios[-1 - drop], len(ratios))
 
 
 def count_outside(rounds: int) -> int:

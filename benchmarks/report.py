@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.compare import Ratio, compare
+from benchmarks.compare import LEAST_ROUNDS, Ratio, compare
 from benchmarks.peers import PEERS
 from benchmarks.records import read_all
 
@@ -18,9 +18,10 @@ HEAD = (
 LEGEND = (
     "*Time / ours* is the median over rounds of an entry's time for the same work divided by that "
     "of ours in the same round, with an interval that contains the true median in 90 % of the "
-    "cases; ✓: ours is faster, ✗: slower, =: the interval contains 1. *First run* includes "
-    "compilation. *Peak memory* is the largest resident memory of the process, "
-    "with the temporaries of the compiled program in brackets."
+    "cases; ✓: ours is faster, ✗: slower, =: the interval contains 1. With fewer than "
+    f"{LEAST_ROUNDS} rounds there is no such interval: *range* is from the smallest to the largest "
+    "ratio, and there is no sign. *First run* includes compilation. *Peak memory* is the largest "
+    "resident memory of the process, with the temporaries of the compiled program in brackets."
 )
 
 
@@ -115,10 +116,16 @@ def format_entry(
 
 
 def format_ratio(compared: Comparison) -> str:
-    """Return a ratio with its interval, and the label of ours where it differs."""
+    """Return a ratio with its interval and sign, and the label of ours where it differs.
+
+    With too few rounds for an interval it has the range of the ratios and no sign.
+    """
     ratio, label = compared.ratio, compared.ours["label"]
     of = "" if label == compared.entry["label"] else f" of {label}"
-    return f"{ratio.median:.2f} ({ratio.low:.2f} – {ratio.high:.2f}) {SIGNS[ratio.verdict]}{of}"
+    between = f"{ratio.low:.2f} – {ratio.high:.2f}"
+    if ratio.verdict:
+        return f"{ratio.median:.2f} ({between}) {SIGNS[ratio.verdict]}{of}"
+    return f"{ratio.median:.2f}" + (f" (range {between})" if ratio.rounds > 1 else "") + of
 
 
 def format_seconds(seconds: float) -> str:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from benchmarks.compare import CONFIDENCE, compare, count_outside, find_quartiles
+from benchmarks.compare import CONFIDENCE, LEAST_ROUNDS, compare, count_outside, find_quartiles
 
 
 def test_quartiles_are_those_of_numpy():
@@ -18,7 +18,7 @@ def test_quartiles_are_those_of_numpy():
 def test_a_ratio_is_of_the_same_round():
     # The machine is ten times slower in two rounds; the medians alone would say 1.
     theirs, ours = [2.0, 2.0, 20.0, 20.0, 2.0], [1.0, 1.0, 10.0, 10.0, 1.0]
-    assert compare(ours, theirs) == (2.0, 2.0, 2.0)
+    assert compare(ours, theirs) == (2.0, 2.0, 2.0, 5)
     with pytest.raises(ValueError, match="same rounds, got 5 and 4"):
         compare(ours, theirs[1:])
 
@@ -35,3 +35,13 @@ def test_the_interval_has_its_confidence(rounds):
         ratio = compare([1.0] * rounds, [math.exp(draw.gauss(0, 0.1)) for _ in range(rounds)])
         covered += ratio.low <= 1 <= ratio.high
     assert covered / 2000 >= CONFIDENCE - 0.02
+
+
+@pytest.mark.parametrize("rounds", (1, 2, 3, 4, 5))
+def test_fewer_rounds_than_an_interval_needs_have_no_verdict(rounds):
+    # Even the whole range misses the median if all values are on one side of it.
+    can_say = 1 - 2 / 2**rounds >= CONFIDENCE
+    assert can_say == (rounds >= LEAST_ROUNDS)
+    ratio = compare([1.0] * rounds, [2.0 + number for number in range(rounds)])
+    assert (ratio.low, ratio.high, ratio.rounds) == (2.0, 1.0 + rounds, rounds)
+    assert ratio.verdict == ("faster" if can_say else "")
