@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pit_jax.tuning import KEEP, TUNABLE
+from pit_jax.tuning import KEEP, RESTARTED, SWITCH, TUNABLE
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +33,8 @@ class Peer:
         return Path(sys.executable) if self.alone else folder / "bin" / "python"
 
 
+# Settings of the shell that would change what an entry measures.
+SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", SWITCH, RESTARTED)
 JAX = ("jax", "jaxlib", "flax")
 # What PIT_JAX_TUNING=keep sets; peers get it in rows of their own.
 KEPT = {"GLIBC_TUNABLES": ":".join(f"{k}={v}" for k, v in {TUNABLE: 1, **KEEP}.items())}
@@ -66,3 +68,8 @@ PEERS = {
     "spyx": Peer(("spyx", *JAX), note="jit around its scan over time"),
     "jaxpike": Peer(("jaxpike", "equinox", *JAX), note="jit, layer by layer"),
 }
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment of this process without settings of XLA and of the allocator."""
+    return {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import records
 from benchmarks.compare import find_quartiles
-from benchmarks.peers import PEERS, ROOT
+from benchmarks.peers import PEERS, ROOT, clean_environment
 from benchmarks.workload import Cell, Entry, Missing, Workload
 
 # Of one request; torch.compile of 32 steps takes minutes.
@@ -58,7 +58,7 @@ class Process:
             stderr=self._stderr,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **fresh, **variables},
+            env={**clean_environment(), **fresh, **variables},
         )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:

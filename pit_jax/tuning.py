@@ -79,7 +79,7 @@ QUICK: Options = {"xla_backend_optimization_level": 1}
 
 KINDS: dict[str, Options] = {"train": EIGEN, "evaluate": EIGEN, "once": QUICK}
 # The process that a program has started itself again as, and the signals that it had blocked
-# before. Its children inherit the variable, so none of them starts itself again.
+# before. Its children inherit the settings, so they need not start themselves again.
 RESTARTED = "PIT_JAX_RESTARTED"
 
 
@@ -142,7 +142,8 @@ def tune_runtime() -> str:
     """Apply what this process can still change, and return the rest as a line for the shell.
 
     Before JAX has started its devices, this adds setting 1 to XLA_FLAGS, for everything that JAX
-    compiles on CPUs from then on: call it first. The line sets what must be there before a process
+    compiles on CPUs from then on, also for inference of single samples, which is slower with it:
+    call it first. The line sets what must be there before a process
     starts; it is empty if nothing is left. Nothing is restarted. Raises FileError for an unknown
     value of PIT_JAX_TUNING.
     """
@@ -199,7 +200,7 @@ def restart_tuned() -> None:
     """
     is_short = {"-h", "--help", "--version"} & set(sys.orig_argv)
     is_off = os.environ.get(SWITCH, "") not in ("", "keep")
-    if RESTARTED in os.environ or is_off or is_short or not sys.executable:
+    if _was_restarted() or is_off or is_short or not sys.executable:
         return
     if (tunables := _extend_tunables()) is None:
         return
@@ -218,11 +219,16 @@ def restart_tuned() -> None:
 
 def release_signals() -> None:
     """Deliver the signals that arrived while this program started itself again."""
-    process, *before = os.environ.get(RESTARTED, "").split() or [""]
-    if process == str(os.getpid()):
+    if _was_restarted():
         import signal
 
+        before = os.environ[RESTARTED].split()[1:]
         signal.pthread_sigmask(signal.SIG_SETMASK, map(int, before))
+
+
+def _was_restarted() -> bool:
+    """Return whether this very process has started itself again, and not a parent of it."""
+    return os.environ.get(RESTARTED, "").partition(" ")[0] == str(os.getpid())
 
 
 def _find_start() -> tuple[str, str]:
@@ -284,14 +290,19 @@ def _can_use_huge_pages() -> bool:
 def _loses_free_pages() -> bool:
     """Return whether the host of this virtual machine takes free huge pages back."""
     try:
-        for name in os.listdir(VIRTUAL_DEVICES):
-            with open(f"{VIRTUAL_DEVICES}/{name}/device") as file:
-                is_balloon = file.read().strip() == BALLOON
-            with open(f"{VIRTUAL_DEVICES}/{name}/features") as file:
-                if is_balloon and file.read()[REPORTING] == "1":
-                    return True
-    except (OSError, ValueError, IndexError):
+        names = os.listdir(VIRTUAL_DEVICES)
+    except OSError:
         return False
+    for name in names:
+        try:
+            with open(f"{VIRTUAL_DEVICES}/{name}/device") as file:
+                device = file.read().strip()
+            with open(f"{VIRTUAL_DEVICES}/{name}/features") as file:
+                features = file.read()
+        except (OSError, ValueError):
+            continue
+        if device == BALLOON and features[REPORTING : REPORTING + 1] == "1":
+            return True
     return False
 
 

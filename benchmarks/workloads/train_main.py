@@ -1,10 +1,10 @@
 """Training through our program, `python -m train.main`, measured between lines of its log.
 
 The program runs with its augmentation, logging and checkpoints on generated data. Between its turns
-it is stopped by SIGSTOP. A turn continues it, waits for the next line of metrics.jsonl, and
-measures until the line TURN_STEPS later. An epoch has EPOCH_STEPS, so about one turn in four
-contains the evaluation and the checkpoint at its end; an epoch of CIFAR-100 has 1,562 steps of
-batch 32.
+it is stopped by SIGSTOP. A turn continues it, waits for the next step, and measures TURN_STEPS more,
+as metrics.jsonl has them. The first turn comes after the first epoch, whose end compiles the
+evaluation. About one turn in five contains the evaluation and the checkpoint of an epoch with
+EPOCH_STEPS; an epoch of CIFAR-100 has 1,562 steps of batch 32.
 """
 
 import ctypes
@@ -25,8 +25,7 @@ import numpy as np
 from benchmarks.peers import ROOT
 from benchmarks.workload import Subject
 
-# Steps of an epoch, between lines of the log, before the first turn, and in a turn.
-EPOCH_STEPS, LOG_EVERY, WARM_UP, TURN_STEPS = 24, 2, 4, 4
+EPOCH_STEPS, TURN_STEPS = 20, 4
 TEST_IMAGES = 32
 MOST_SECONDS = 900
 PR_SET_PDEATHSIG = 1  # From <sys/prctl.h>.
@@ -66,7 +65,7 @@ def list_arguments(task: Mapping[str, Any], workdir: Path) -> list[str]:
         "model.dtype": task.get("dtype", "float32"),
         "epochs": 10_000,
         "learning_rate": 1e-3,
-        "log_every": LOG_EVERY,
+        "log_every": 1,
         "loss.name": "cross_entropy",
     }
     if len(shape) == 4:  # Frames.
@@ -89,6 +88,7 @@ class TrainingRun(Subject):
 
     def __init__(self, task: Mapping[str, Any]) -> None:
         super().__init__(lambda: None, work=float(task["batch"]), repeats=TURN_STEPS)
+        self._epoch_steps = task.get("steps_per_epoch", EPOCH_STEPS)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-run-"))
         self._metrics = self._folder / "run" / "metrics.jsonl"
         arguments = list_arguments(task, self._folder / "run")
@@ -105,24 +105,27 @@ class TrainingRun(Subject):
         )
 
     def prepare(self) -> float:
-        """Wait for the first steps; return the seconds until the first line of the log."""
+        """Wait for the first epoch; return the seconds until the first step is logged."""
         start = time.perf_counter()
         self._wait_for(1)
         seconds = time.perf_counter() - start
-        self._wait_for(1 + WARM_UP // LOG_EVERY)
+        self._wait_for(self._epoch_steps + 1)
         self._process.send_signal(signal.SIGSTOP)
+        starts = json.loads((self._folder / "run" / "environment.json").read_text())
+        self.details["tuning"] = starts[-1]["tuning"]
         return seconds
 
     def measure(self, repeats: int) -> float:
-        """Return the seconds of one of `repeats` steps, a multiple of LOG_EVERY."""
-        done = self._count_lines()
+        """Return the seconds of a step, averaged over at least `repeats`."""
+        before = self._find_step()
         self._process.send_signal(signal.SIGCONT)
-        self._wait_for(done + 1)
+        # The clock of the step that was interrupted would include the time when it was stopped.
+        first = self._wait_for(before + 1)
         start = time.perf_counter()
-        self._wait_for(done + 1 + repeats // LOG_EVERY)
+        last = self._wait_for(first + repeats)
         seconds = time.perf_counter() - start
         self._process.send_signal(signal.SIGSTOP)
-        return seconds / repeats
+        return seconds / (last - first)
 
     def count_compiled(self) -> int:
         """Return how many programs the run has compiled so far."""
@@ -141,20 +144,22 @@ class TrainingRun(Subject):
         self._output.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _wait_for(self, lines: int) -> None:
+    def _wait_for(self, step: int) -> int:
+        """Wait until a step is logged; return the latest one."""
         until = time.monotonic() + MOST_SECONDS
-        while self._count_lines() < lines:
+        while (found := self._find_step()) < step:
             if self._process.poll() is not None or time.monotonic() > until:
                 last = self._read_output().strip().splitlines()[-1:]
                 self.close()
-                raise RuntimeError(f"train.main has not logged {lines} lines: {last}")
+                raise RuntimeError(f"train.main has not logged step {step}: {last}")
             time.sleep(0.005)
+        return found
 
-    def _count_lines(self) -> int:
-        """Return the number of lines about steps; the last line may be incomplete."""
+    def _find_step(self) -> int:
+        """Return the latest step of the log; its last line may be incomplete."""
         text = self._metrics.read_text() if self._metrics.exists() else ""
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
-        return sum("images_per_second" not in line for line in lines)
+        lines = text.split("\n")[:-1]
+        return int(json.loads(lines[-1])["step"]) if lines else 0
 
     def _read_output(self) -> str:
         return Path(self._output.name).read_text()

@@ -92,6 +92,10 @@ def make_jax_subject(model: Any, task: Mapping[str, Any], options: Any) -> Subje
     params = variables["params"]
     state = [(params, rest, optimizer.init(params), jax.random.key(3))]
     details: dict[str, Any] = {"parameters": sum(x.size for x in jax.tree.leaves(params))}
+    if options:
+        from pit_jax.tuning import describe_tuning
+
+        details["tuning"] = describe_tuning()
     jitted, programs = jax.jit(step, donate_argnums=0, compiler_options=options), []
 
     def run() -> None:
