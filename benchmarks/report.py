@@ -9,7 +9,7 @@ from benchmarks.peers import PEERS
 from benchmarks.records import read_all
 
 TABLE, PLOT = "table.md", "plot.png"
-OURS = "pit_jax"
+OURS, KEPT = "pit_jax", "-kept"
 SIGNS = {"faster": "✓", "slower": "✗", "equal": "="}
 HEAD = (
     "| cell | library | what | time of a run (quartiles) | per second | time / ours | first run | "
@@ -45,15 +45,24 @@ def write(folder: Path) -> str:
 
 
 def find_references(entry: Mapping[str, Any], cell: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the entries of ours that an entry is compared with."""
-    ours = [x for x in cell["entries"] if x["peer"] == OURS and x["status"] == "ok"]
+    """Return the entries of ours that an entry is compared with.
+
+    A library that keeps freed memory is compared with ours that does so too, where the cell has it.
+    """
+    ran = [x for x in cell["entries"] if x["status"] == "ok"]
+    ours = [x for x in ran if x["peer"] == OURS]
+    kept = {x["label"]: x for x in ran if x["peer"] == OURS + KEPT}
     if entry["status"] != "ok":
         return []
     if entry["against"]:
-        return [x for x in ours if x["label"] in entry["against"] and x is not entry]
-    if entry["peer"] == OURS:
-        return []
-    return ([x for x in ours if x["label"] == entry["label"]] or ours)[:1]
+        found = [x for x in ours if x["label"] in entry["against"] and x is not entry]
+    elif entry["peer"] == OURS:
+        found = []
+    else:
+        found = ([x for x in ours if x["label"] == entry["label"]] or ours)[:1]
+    if entry["peer"].endswith(KEPT) and entry["peer"] != OURS + KEPT:
+        return [kept.get(x["label"], x) for x in found]
+    return found
 
 
 def list_comparisons(cell: Mapping[str, Any]) -> Iterator[Comparison]:
@@ -116,12 +125,14 @@ def format_entry(
 
 
 def format_ratio(compared: Comparison) -> str:
-    """Return a ratio with its interval and sign, and the label of ours where it differs.
+    """Return a ratio with its interval and sign, and what it is compared with where that differs.
 
     With too few rounds for an interval it has the range of the ratios and no sign.
     """
-    ratio, label = compared.ratio, compared.ours["label"]
-    of = "" if label == compared.entry["label"] else f" of {label}"
+    ratio, ours = compared.ratio, compared.ours
+    others = [] if ours["peer"] == OURS else [ours["peer"]]
+    others += [] if ours["label"] == compared.entry["label"] else [ours["label"]]
+    of = f" of {', '.join(others)}" if others else ""
     between = f"{ratio.low:.2f} – {ratio.high:.2f}"
     if ratio.verdict:
         return f"{ratio.median:.2f} ({between}) {SIGNS[ratio.verdict]}{of}"

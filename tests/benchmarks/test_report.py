@@ -41,3 +41,36 @@ def test_signs_need_as_many_rounds_as_an_interval(rounds, want):
     entries = make_entry("pit_jax", [1.0] * rounds), make_entry("pytorch", [2.0] * rounds)
     assert list_ratios(*entries) == ["", want]
     assert "fewer than 5 rounds" in report.LEGEND
+
+
+def test_kept_memory_is_compared_with_ours_that_keeps_it_too():
+    one, two, four = [1.0] * 5, [2.0] * 5, [4.0] * 5
+    entries = [
+        make_entry("pit_jax", two),
+        make_entry("pit_jax", two, label="ReLU"),
+        make_entry("pit_jax-kept", one),
+        make_entry("pit_jax-untuned", four),
+        make_entry("spikingjelly", four, label="I-LIF", against=("PIT",)),
+        make_entry("spikingjelly-kept", four, label="I-LIF", against=("PIT",)),
+        # Without a kept row of that label, the usual one.
+        make_entry("pytorch-kept", four, label="ReLU"),
+    ]
+    assert list_ratios(*entries) == [
+        "",
+        "",
+        "0.50 (0.50 – 0.50) ✗",
+        "2.00 (2.00 – 2.00) ✓",
+        "2.00 (2.00 – 2.00) ✓ of PIT",
+        "4.00 (4.00 – 4.00) ✓ of pit_jax-kept, PIT",
+        "2.00 (2.00 – 2.00) ✓",
+    ]
+    without = [entry for entry in entries if entry["peer"] != "pit_jax-kept"]
+    assert list_ratios(*without)[4] == "2.00 (2.00 – 2.00) ✓ of PIT"
+
+
+def test_a_kept_row_that_did_not_run_is_no_reference():
+    failed = {**make_entry("pit_jax-kept", [1.0]), "status": "failed", "reason": "no memory"}
+    entries = [make_entry("pit_jax", [1.0] * 5), failed, make_entry("pytorch-kept", [2.0] * 5)]
+    cell = {"name": "a cell", "entries": entries}
+    (found,) = report.list_comparisons(cell)
+    assert found.ours is entries[0] and found.entry is entries[2]
