@@ -1,8 +1,8 @@
 """Training through our program, `python -m train.main`, measured between lines of its log.
 
 The program runs with its augmentation, logging and checkpoints on generated data. Between its turns
-it is stopped by SIGSTOP. A turn continues it, waits for the next step, and measures TURN_STEPS more,
-as metrics.jsonl has them. The first turn comes after the first epoch, whose end compiles the
+it is stopped by SIGSTOP. A turn continues it, waits for the next step in metrics.jsonl, and
+measures TURN_STEPS more. The first turn comes after the first epoch, whose end compiles the
 evaluation. About one turn in five contains the evaluation and the checkpoint of an epoch with
 EPOCH_STEPS; an epoch of CIFAR-100 has 1,562 steps of batch 32.
 """
