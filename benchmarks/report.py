@@ -20,8 +20,9 @@ LEGEND = (
     "of ours in the same round, with an interval that contains the true median in 90 % of the "
     "cases; ✓: ours is faster, ✗: slower, =: the interval contains 1. With fewer than "
     f"{LEAST_ROUNDS} rounds there is no such interval: *range* is from the smallest to the largest "
-    "ratio, and there is no sign. *First run* includes compilation. *Peak memory* is the largest "
-    "resident memory of the process, with the temporaries of the compiled program in brackets."
+    "ratio, and there is no sign; what compiled during its turns has no ratio. *First run* "
+    "includes compilation. *Peak memory* is the largest resident memory of the process, with the "
+    "temporaries of the compiled program in brackets."
 )
 
 
@@ -31,6 +32,11 @@ class Comparison(NamedTuple):
     entry: Mapping[str, Any]
     ours: Mapping[str, Any]
     ratio: Ratio
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether neither of both compiled during its turns: its times would include that."""
+        return not self.entry["compiled"] and not self.ours["compiled"]
 
 
 def write(folder: Path) -> str:
@@ -115,13 +121,12 @@ def format_entry(
     time = f"{format_seconds(entry['median'])} ({low} – {high})"
     rate = format_number(entry["work"] / entry["median"])
     ratios = "; ".join(format_ratio(each) for each in compared)
-    recompiled = f", compiled {entry['compiled']} more" if entry["compiled"] else ""
+    if number := entry["compiled"]:
+        programs = "1 program" if number == 1 else f"{number} programs"
+        ratios = f"compiled {programs} during its turns: not comparable"
     temporary = entry["details"].get("temporary_mib")
     memory = f"{entry['peak_mib']:,.0f} MiB" + ("" if temporary is None else f" ({temporary:,.0f})")
-    return (
-        f"{start} {time} | {rate} | {ratios} | {entry['first_seconds']:.1f} s{recompiled} | "
-        f"{memory} |"
-    )
+    return f"{start} {time} | {rate} | {ratios} | {entry['first_seconds']:.1f} s | {memory} |"
 
 
 def format_ratio(compared: Comparison) -> str:
@@ -130,6 +135,8 @@ def format_ratio(compared: Comparison) -> str:
     With too few rounds for an interval it has the range of the ratios and no sign.
     """
     ratio, ours = compared.ratio, compared.ours
+    if not compared.is_fair:
+        return f"{ours['peer']}, {ours['label']}, compiled during its turns: not comparable"
     others = [] if ours["peer"] == OURS else [ours["peer"]]
     others += [] if ours["label"] == compared.entry["label"] else [ours["label"]]
     of = f" of {', '.join(others)}" if others else ""
@@ -163,7 +170,7 @@ def plot(found: Sequence[Mapping[str, Any]], file: Path) -> None:
         for record in found
         for cell in record["cells"]
     ]
-    rows = [(name, [c for c in of if c.entry["peer"] != OURS]) for name, of in rows]
+    rows = [(name, [c for c in of if c.is_fair and c.entry["peer"] != OURS]) for name, of in rows]
     rows = [(name, of) for name, of in rows if of]
     colors = {peer: f"C{number % 10}" for number, peer in enumerate(PEERS)}
     markers = {peer: "o" if number < 10 else "s" for number, peer in enumerate(PEERS)}
@@ -171,7 +178,8 @@ def plot(found: Sequence[Mapping[str, Any]], file: Path) -> None:
     for y, (_, of) in enumerate(rows):
         for peer_entry, _, ratio in of:
             peer = peer_entry["peer"]
-            axes.plot([ratio.low, ratio.high], [y, y], color=colors[peer], linewidth=1)
+            if ratio.verdict:
+                axes.plot([ratio.low, ratio.high], [y, y], color=colors[peer], linewidth=1)
             axes.plot(ratio.median, y, markers[peer], color=colors[peer], markersize=4, label=peer)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")

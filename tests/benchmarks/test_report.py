@@ -74,3 +74,24 @@ def test_a_kept_row_that_did_not_run_is_no_reference():
     cell = {"name": "a cell", "entries": entries}
     (found,) = report.list_comparisons(cell)
     assert found.ours is entries[0] and found.entry is entries[2]
+
+
+def test_what_compiles_during_its_turns_is_not_comparable(tmp_path):
+    entries = [
+        make_entry("pit_jax", [1.0] * 5),
+        make_entry("pit_jax", [1.0] * 5, label="ReLU", compiled=1),
+        make_entry("flax", [2.0] * 5, compiled=3),
+        make_entry("pytorch", [2.0] * 5, label="ReLU"),
+        make_entry("spikingjelly", [2.0] * 5, against=("PIT", "ReLU")),
+    ]
+    assert list_ratios(*entries) == [
+        "",
+        "compiled 1 program during its turns: not comparable",
+        "compiled 3 programs during its turns: not comparable",
+        "pit_jax, ReLU, compiled during its turns: not comparable",
+        "2.00 (2.00 – 2.00) ✓; pit_jax, ReLU, compiled during its turns: not comparable",
+    ]
+    # A plot without a single ratio is a plot too.
+    record = {"workload": "W1", "cells": [{"name": "a cell", "entries": entries[:3]}]}
+    report.plot([record], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").exists()
