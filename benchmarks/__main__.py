@@ -1,10 +1,11 @@
-"""Compare pit_jax with other libraries.
+"""Compare pit_jax with other libraries on CPUs; scripts/bench_gpu.sh measures on a GPU.
 
 python -m benchmarks run W1 W3 --quick     # measure; records in benchmarks/results/
 python -m benchmarks report                # the table and the plot of all records
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from benchmarks.peers import PEERS
 from benchmarks.records import RESULTS
 from benchmarks.runner import run
 from benchmarks.workload import WORKLOADS, load_module
+
+ON_CPUS = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,7 +34,6 @@ def main(arguments: Sequence[str]) -> int:
     measure.add_argument("--small", action="store_true", help="tiny sizes, to try the programs")
     measure.add_argument("--rounds", type=int, help="turns of each entry")
     measure.add_argument("--peers", default="", help="only these, separated by commas")
-    measure.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
     show = commands.add_parser("report", help="write the table and the plot of all records")
     for command in (measure, show):
         command.add_argument("--out", type=Path, default=RESULTS, help="folder of the records")
@@ -49,8 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     workloads = [load_module(name).WORKLOAD.select(**select) for name in names]
     if empty := [workload.name for workload in workloads if not workload.cells]:
         parser.error(f"no cell of {empty[0]} is measured with these options.")
+    # The records are those of CPUs, also on a machine with a GPU.
+    os.environ.update(ON_CPUS)
     say = partial(print, flush=True)
-    for file in run(workloads, args.out, device=args.device, rounds=args.rounds, say=say):
+    for file in run(workloads, args.out, rounds=args.rounds, say=say):
         say(f"wrote {file}")
     return 0
 

@@ -1,6 +1,7 @@
 """The runner of benchmarks with workers whose times are known."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import records, report
-from benchmarks.__main__ import main
+from benchmarks.__main__ import ON_CPUS, main
 from benchmarks.compare import compare
 from benchmarks.peers import PEERS, ROOT
 from benchmarks.runner import find_command, run, run_cell
@@ -134,6 +135,22 @@ def test_the_report_writes_table_and_plot(tmp_path):
     table = (tmp_path / report.TABLE).read_text()
     assert "| a cell | pytorch | LIF |" in table and "✓" in table
     assert (tmp_path / report.PLOT).stat().st_size > 1000
+
+
+def test_workers_of_the_command_see_no_gpu(monkeypatch, tmp_path):
+    seen = {}
+
+    def run(workloads, out, **options):
+        seen.update(options, **{name: os.environ[name] for name in ON_CPUS})
+        return []
+
+    monkeypatch.setattr("benchmarks.__main__.run", run)
+    for name in ON_CPUS:
+        monkeypatch.setenv(name, "all")
+    assert main(["run", "W1", "--rounds", "5", "--out", str(tmp_path)]) == 0
+    assert seen.pop("rounds") == 5 and {name: seen[name] for name in ON_CPUS} == ON_CPUS
+    with pytest.raises(SystemExit):
+        main(["run", "W1", "--device", "gpu"])
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
