@@ -61,8 +61,9 @@ class BatchNorm(nn.BatchNorm):
         y, mean, var = normalize(
             flat, scale.reshape(row), bias.reshape(row), axes, self.epsilon, dtype
         )
-        for name, found in (("mean", mean), ("var", var)):
-            running = self.variable("batch_stats", name, jnp.zeros, channels)
+        # Flax's initial values, for a call without statistics.
+        for name, found, first in (("mean", mean, jnp.zeros), ("var", var, jnp.ones)):
+            running = self.variable("batch_stats", name, first, channels, jnp.float32)
             share = self.momentum
             running.value = share * running.value + (1 - share) * found.reshape(channels)
         return y.reshape(x.shape)

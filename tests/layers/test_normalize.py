@@ -121,6 +121,16 @@ def test_evaluation_and_initialization_are_those_of_flax():
     np.testing.assert_allclose(tangent, np.full(SHAPE, 1 / np.sqrt(1 + 1e-5)), rtol=1e-6)
 
 
+def test_training_without_statistics_starts_with_those_of_flax(x64):
+    x = make_input()
+
+    def start(cls):
+        params = {"params": cls().init(KEY, x, use_running_average=False)["params"]}
+        return cls().apply(params, x, use_running_average=False, mutable=["batch_stats"])
+
+    assert_equal(*(jit_once(partial(start, cls))() for cls in (BatchNorm, nn.BatchNorm)))
+
+
 def test_hessian_vector_products_equal_flax(x64):
     x = make_input()[..., :-1]
 
