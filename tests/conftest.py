@@ -16,6 +16,10 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 jax.config.update("jax_num_cpu_devices", 4)
 
+# Settings for speed that a user's shell may export: tests and programs they start set their own.
+for name in ("PIT_JAX_TUNING", "GLIBC_TUNABLES"):
+    os.environ.pop(name, None)
+
 # Equal programs are compiled once in a session, whichever process needs them first: xdist's workers
 # and the programs that tests start inherit these variables.
 OWN_CACHE = None
