@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.compare import find_quartiles
-from benchmarks.peers import PEERS, ROOT
+from benchmarks.peers import PEERS, ROOT, clean_environment
 from benchmarks.worker import Worker, read_versions
 from benchmarks.workload import Entry, Missing
 from benchmarks.workloads.resnet import make_entry
@@ -152,11 +152,11 @@ def ask(work: str, *, small: bool, seconds: float) -> dict[str, Any]:
     """Return what a child process answers within `seconds`."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--work", work, *["--small"] * small]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    variables = {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    own = {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with tempfile.TemporaryFile("w+") as errors:
         try:
             ended = subprocess.run(
-                command, cwd=ROOT, env=variables, timeout=seconds,
+                command, cwd=ROOT, env=clean_environment() | own, timeout=seconds,
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import gpu
-from benchmarks.peers import ROOT
+from benchmarks.peers import ROOT, SETTINGS
 
 DEVICE = "Card 9000"
 PROBED = {"status": "ok", "device": DEVICE}
@@ -99,6 +99,22 @@ def test_a_child_that_takes_too_long_or_dies_is_a_result(monkeypatch):
 
 def raise_timeout(command, **options):
     raise subprocess.TimeoutExpired(command, options["timeout"])
+
+
+def test_a_child_has_no_settings_of_the_shell(monkeypatch):
+    for name in SETTINGS:
+        monkeypatch.setenv(name, "off")
+    given = {}
+
+    def start(command, **options):
+        given.update(options["env"])
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(gpu.subprocess, "run", start)
+    gpu.ask("probe", small=True, seconds=10)
+    assert given["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false" and "PATH" in given
+    assert {"GLIBC_TUNABLES", "XLA_FLAGS", "PIT_JAX_TUNING"} <= set(SETTINGS)
+    assert not set(SETTINGS) & given.keys()
 
 
 def test_names_of_results_differ():
