@@ -1,6 +1,7 @@
 """Compile time and step time of every neuron, without a loop over time and with it.
 
-Each neuron runs forward and backward in one program, `unroll` being the number of steps or 1.
+Each neuron runs forward and backward in one program, compiled with the options of training, and
+`unroll` is the number of steps or 1.
 Compile time is in CPU seconds, which a loaded machine changes less than the clock; the steps of all
 programs take turns, and their medians are reported.
 
@@ -9,6 +10,7 @@ programs take turns, and their medians are reported.
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from pit_jax.neurons import NEURONS
+from pit_jax.tuning import compiler_options
+from train.run.environment import describe_environment
 
 LOOPED = [name for name in NEURONS if name not in ("ReLU", "QAT")]
 STEPS = (1, 4, 10, 50)
@@ -28,14 +33,15 @@ MOST_STRAIGHT = 10
 def compile_neuron(name: str, unroll: int, shape: tuple[int, ...]) -> tuple[Callable, Any, dict]:
     """Return a compiled forward and backward pass, its arguments and its record."""
     neuron = NEURONS[name](unroll=unroll)
-    x = jax.random.normal(jax.random.key(0), shape)
+    x = jax.device_put(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     variables = jax.jit(neuron.init)(jax.random.key(1), x)
 
     def train(variables: Any, x: jax.Array, g: jax.Array) -> Any:
         out, pull = jax.vjp(neuron.apply, variables, x)
         return out, pull(g)
 
-    lowered = jax.jit(train).lower(variables, x, x)
+    options = compiler_options("train")
+    lowered = jax.jit(train, compiler_options=options).lower(variables, x, x)
     started = time.process_time()
     compiled = lowered.compile()
     record = {
@@ -77,6 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # A warm cache would answer instead of the compiler.
     jax.config.update("jax_enable_compilation_cache", False)
+    head = {"environment": describe_environment(), "load": os.getloadavg()[0]}
     records = []
     for name in arguments.neurons:
         for steps in arguments.steps:
@@ -86,7 +93,6 @@ def main() -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         lines = ",\n".join(f"  {json.dumps(record)}" for record in records)
-        head = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
         arguments.json.write_text(json.dumps(head)[:-1] + f', "records": [\n{lines}\n]}}\n')
 
 

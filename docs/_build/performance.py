@@ -121,18 +121,20 @@ def make_growth() -> str:
 
 def make_compile_times() -> str:
     """Return compile time and time of a run of every neuron, without a loop and with it."""
+    shown = (1, 4, 10, 50)
 
     def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         by = {(row["neuron"], row["steps"], row["unroll"]): row for row in found["records"]}
         for name in dict.fromkeys(row["neuron"] for row in found["records"]):
             cells = []
             for key, digits in (("compile_cpu_s", 2), ("step_ms", 1)):
-                for steps in (4, 10, 50):
-                    pair = (by.get((name, steps, unroll)) for unroll in (steps, 1))
+                for steps in shown:
+                    # One step has no loop.
+                    pair = (by.get((name, steps, unroll)) for unroll in dict.fromkeys((steps, 1)))
                     cells.append(" / ".join(f"{x[key]:.{digits}f}" if x else "–" for x in pair))
             yield (name, *cells)
 
-    head = [f"{what}, T={t}" for what in ("s to compile", "ms to run") for t in (4, 10, 50)]
+    head = [f"{what}, T={t}" for what in ("s to compile", "ms to run") for t in shown]
     return need(
         "neuron_compile", lambda found: format_table(("neuron", *head), rows(found), left=1)
     )
@@ -156,13 +158,18 @@ def make_memory() -> str:
 
 def describe_machines() -> str:
     """Return where and when the tables of scripts were measured."""
-    lines = [
-        f"- `benchmarks.{name}`: {found['environment']['device']}, jax "
-        f"{found['environment']['jax']}, commit {found['environment']['commit']}"
-        + (f", load {found['load']:.1f}." if "load" in found else ".")
-        for name in ("roofline", "growth", "backward_memory")
-        if (found := read(name))
-    ]
+    lines = []
+    for name in ("roofline", "growth", "neuron_compile", "backward_memory"):
+        if not (found := read(name)):
+            continue
+        # Records from before environments were written have these two fields themselves.
+        about = found.get("environment", found)
+        facts = [about["device"], f"jax {about['jax']}"]
+        if commit := about.get("commit"):
+            facts.append(f"commit {commit}")
+        if "load" in found:
+            facts.append(f"load {found['load']:.1f}")
+        lines.append(f"- `benchmarks.{name}`: {', '.join(facts)}.")
     return "\n".join(lines or ["Nothing is measured yet."]) + "\n"
 
 

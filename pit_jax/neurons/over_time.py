@@ -4,7 +4,7 @@ A neuron is a function `fire` of its membrane u_t before firing, and its current
 
     (remain_t, spikes_t) = fire(u_t, parameters),    u_t = remain_{t-1} + x_t,    remain_{-1} = 0.
 
-Only the membranes before firing are saved for the backward pass, in the buffer of the currents.
+Only the states before firing are saved for the backward pass, membranes in the buffer of currents.
 Their gradients replace the gradients of the spikes. Time stays axis 1: `lax.scan` would move it to
 the front, four copies of everything. scan.py has the plain loop, with which tests compare this one.
 """
@@ -74,9 +74,9 @@ def over_time(
     never from a closure: arrays `per_step` have one row per step, `shared` are the same at every
     step. `extra` is the number of further states, which start at 0. Up to `straight` steps are
     compiled without a loop. With `checkpoint_every=k` less than T the backward pass computes the
-    membranes again from the currents and every k-th state; by default k is about the root of T for
-    more than `LONG` steps. The dtype is float32 or wider for any dtype of `x`. Raises ValueError
-    unless `x` has batch, time and channel axes and a float dtype.
+    states again from the currents and every k-th state, which alone are kept; by default k is about
+    the root of T for more than `LONG` steps. The dtype is float32 or wider for any dtype of `x`.
+    Raises ValueError unless `x` has batch, time and channel axes and a float dtype.
     """
     x = read_currents(x)
     steps = x.shape[1]

@@ -1,5 +1,6 @@
 """docs/guide/performance.md: its tables follow from the records, and its example runs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -19,6 +20,35 @@ def test_the_tables_are_up_to_date():
 
 def test_each_table_is_shown_once():
     assert sorted(list_tables(TEXT, "performance")) == sorted(TABLES)
+
+
+OLD = {"jax": "0.10", "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "head, machine",
+    [
+        (OLD, "cpu, jax 0.10."),
+        (
+            {"environment": OLD | {"commit": "abc"}, "load": 0.25},
+            "cpu, jax 0.10, commit abc, load 0.2.",
+        ),
+    ],
+    ids=["old", "new"],
+)
+def test_compile_times_show_one_step_and_their_machine(monkeypatch, tmp_path, head, machine):
+    cells = {"neuron": "LIF", "compile_cpu_s": 0.5, "step_ms": 2.0}
+    shapes = [(1, 1), (4, 1), (4, 4), (50, 1)]
+    records = [cells | {"steps": steps, "unroll": unroll} for steps, unroll in shapes]
+    (tmp_path / "neuron_compile.json").write_text(json.dumps(head | {"records": records}))
+    monkeypatch.setattr(performance, "BENCHMARKS", tmp_path)
+    performance.read.cache_clear()
+    try:
+        row = TABLES["compile_times"]().splitlines()[-1]
+        assert TABLES["machines"]() == f"- `benchmarks.neuron_compile`: {machine}\n"
+    finally:
+        performance.read.cache_clear()
+    assert row.split(" | ")[1:5] == ["0.50", "0.50 / 0.50", "– / –", "– / 0.50"]
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name != "workloads"])
