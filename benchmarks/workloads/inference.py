@@ -13,12 +13,14 @@ from typing import Any
 from benchmarks.workload import Cell, Entry, Missing, Subject, Workload
 from benchmarks.workloads.resnet import NETWORK, NEURONS
 
-BATCHES = (1, 128)
+# The rounds of each batch size: a round of 128 images takes about 20 s.
+BATCHES = {1: 9, 128: 5}
 PIT = "PIT 1×4"
 # Each with the rows of ours that it is compared with.
 RUNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("pit_jax", "ReLU", ()),
     ("pit_jax", "PIT 1×4", ("ReLU",)),
+    ("pit_jax-untuned", "PIT 1×4", ()),
     ("pit_jax", "LIF 4×1", ("ReLU",)),
     ("pytorch", "ReLU", ("ReLU", "PIT 1×4")),
     ("pytorch-compiled", "ReLU", ("ReLU", "PIT 1×4")),
@@ -38,7 +40,9 @@ def make_cell(batch: int) -> Cell:
     ]
     task = {**NETWORK, **NEURONS[PIT][1], "batch": batch, "event_driven": True}
     entries.append(Entry("pit_jax", f"{PIT}, event-driven", task, against=(PIT,)))
-    return Cell(f"batch {batch}", tuple(entries), rounds=9, turn_seconds=0.5, quick=True)
+    return Cell(
+        f"batch {batch}", tuple(entries), rounds=BATCHES[batch], turn_seconds=0.5, quick=True
+    )
 
 
 WORKLOAD = Workload(
@@ -111,8 +115,11 @@ def begin(model: Any) -> Any:
     """Return random variables of a Flax network; its norms have the statistics of random images."""
     import jax
 
+    from pit_jax.jaxprs import draw_at_once
+
     x = jax.numpy.asarray(draw_images(STATISTICS))
-    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), x)
+    start = jax.jit(draw_at_once(partial(model.init, train=False)))
+    variables = start(jax.random.key(0), x)
 
     @jax.jit
     def move(variables: Any) -> Any:
@@ -142,29 +149,15 @@ def make_torch(task: Mapping[str, Any], *, compiled: bool) -> Subject:
     """Return the network in PyTorch, with ReLU or a neuron of SpikingJelly."""
     import torch
 
-    from benchmarks.workloads.torch_networks import count_parameters, make_network, reset_net
+    from benchmarks.workloads import torch_networks
+    from benchmarks.workloads.torch_inference import Inference
 
     torch.manual_seed(0)
-    network = make_network(task).to(memory_format=torch.channels_last)
-
-    def convert(batch: int) -> torch.Tensor:
-        x = torch.from_numpy(draw_images(batch)).permute(0, 3, 1, 2)
-        return x.contiguous(memory_format=torch.channels_last)
-
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # The statistics of one batch become those of the norm.
-    with torch.no_grad():
-        network.train()(convert(STATISTICS))
-    network.eval()
-    reset_net(network)
-    forward = torch.compile(network) if compiled else network
-    x = convert(task["batch"])
-
-    def run() -> None:
-        with torch.inference_mode():
-            forward(x).mean(0)
-        reset_net(network)
-
-    details = {"parameters": count_parameters(network), "threads": torch.get_num_threads()}
-    return Subject(run, float(len(x)), details)
+    images, first = draw_images(task["batch"]), draw_images(STATISTICS)
+    inference = Inference(torch_networks.make_network(task), images, first, compiled=compiled)
+    details = {
+        "layout": inference.layout,
+        "parameters": torch_networks.count_parameters(inference.network),
+        "threads": torch.get_num_threads(),
+    }
+    return Subject(inference.run, float(len(images)), details)

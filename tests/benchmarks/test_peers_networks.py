@@ -13,7 +13,8 @@ pytest.importorskip("spikingjelly")
 import torch
 
 from benchmarks.workload import load_module
-from benchmarks.workloads import flax_networks, torch_networks
+from benchmarks.workloads import flax_networks, inference, torch_networks
+from benchmarks.workloads.torch_inference import Inference
 from pit_jax import neurons
 from pit_jax.interop import convert
 from pit_jax.models import create
@@ -115,3 +116,35 @@ def test_neurons_of_spikingjelly_have_our_outputs_and_gradients(neuron, x64):
     np.testing.assert_array_equal(np.swapaxes(out, 0, 1), spikes.detach().numpy())
     assert 0.1 < np.mean(np.asarray(out) > 0) < 0.9
     np.testing.assert_allclose(gradient, given.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("faster", torch_networks.LAYOUTS)
+def test_inference_runs_in_the_faster_layout(faster, monkeypatch):
+    tried = []
+
+    def time_layout(self, layout):
+        self.use_layout(layout)
+        tried.append(layout)
+        return 1.0 if layout == faster else 2.0
+
+    monkeypatch.setattr(Inference, "time_layout", time_layout)
+    task = {**inference.NETWORK, "neuron": "I-LIF", "steps": 1, "levels": 4, "batch": 2}
+    subject = inference.make("spikingjelly", {**task, "small": True})
+    assert subject.details["layout"] == faster
+    assert sorted(tried) == sorted(torch_networks.LAYOUTS)
+    used = subject.run.__self__
+    memory_format = torch_networks.LAYOUTS[faster]
+    weight = used.network.layer1[0].conv1.weight
+    assert used.x.is_contiguous(memory_format=memory_format)
+    assert weight.is_contiguous(memory_format=memory_format)
+    assert not used.network.training
+    assert subject.measure(1) > 0
+
+
+def test_norms_of_inference_in_pytorch_have_the_statistics_of_the_images():
+    task = {**inference.NETWORK, "neuron": "ReLU", "steps": 1, "batch": 2, "small": True}
+    network = inference.make("pytorch", task).run.__self__.network
+    x = torch.from_numpy(inference.draw_images(inference.STATISTICS)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        mean = network.conv1(x).mean((0, 2, 3))
+    np.testing.assert_allclose(network.layer1[0].bn1.running_mean, mean, atol=1e-5)
