@@ -61,7 +61,9 @@ def make_cell(name: str, words: tuple[str, ...], *peers: Entry) -> Cell:
 
 def make_peer(peer: str, label: str) -> Entry:
     """Return the entry of a program of a peer that takes one step of W3."""
-    return Entry(peer, label, {"step": dict(make_entry(peer, label, 32).task)}, LABELS)
+    # PyTorch's default layout: trying both takes more steps.
+    step = make_entry(peer, label, 32, layout="contiguous").task
+    return Entry(peer, label, {"step": dict(step)}, LABELS)
 
 
 WORKLOAD = Workload(

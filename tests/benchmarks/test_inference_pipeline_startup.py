@@ -97,6 +97,14 @@ def test_only_the_start_that_fills_the_cache_is_not_counted(monkeypatch):
         start.close()
 
 
+def test_the_first_step_of_a_peer_is_its_only_one():
+    cells = load_module("W8").WORKLOAD.cells
+    peers = [entry for cell in cells for entry in cell.entries if entry.peer != "pit_jax"]
+    assert {entry.peer for entry in peers} == {"pytorch", "spikingjelly"}
+    # Without a layout, training in PyTorch takes steps in both to choose one.
+    assert all(entry.task["step"]["layout"] == "contiguous" for entry in peers)
+
+
 def test_what_a_peer_cannot_do_is_missing():
     for name, task in (("W6", {}), ("W7", {}), ("W8", {"step": {}})):
         with pytest.raises(Missing):
