@@ -43,8 +43,8 @@ class LIF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: multiply the input current by 1 - decay.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     decay: float = 0.5
@@ -92,8 +92,8 @@ class IF(nn.Module):
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     threshold: float = 1.0
@@ -145,8 +145,8 @@ class PLIF(nn.Module):
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     tau: float = 2.0

@@ -34,8 +34,8 @@ class CLIF(nn.Module):
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     tau: float = 2.0

@@ -42,8 +42,8 @@ class GLIF(nn.Module):
         conductance: the initial conductance of each step, between 0 and 1.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     decay: float = 0.25

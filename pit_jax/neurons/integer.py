@@ -40,8 +40,8 @@ class ILIF(nn.Module):
         decay_input: multiply the input current by 1 - decay.
         normalize: divide the output by levels; the reset uses the integers.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     levels: int = 4

@@ -74,8 +74,8 @@ class PIT(nn.Module):
         parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
             lsq or released.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     levels: int = 4

@@ -29,8 +29,8 @@ class Ternary(nn.Module):
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     decay: float = 0.25
@@ -74,8 +74,8 @@ class TrainableTernary(nn.Module):
         threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
-        checkpoint_every: save every k-th state only and compute the others again; by default from
-            65 steps on, with k about the root of T.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
     """
 
     decay: float = 0.25
