@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     measure.add_argument("--quick", action="store_true", help="only the cells of `make bench`")
     measure.add_argument("--small", action="store_true", help="tiny sizes, to try the programs")
     measure.add_argument("--rounds", type=int, help="turns of each entry")
+    measure.add_argument("--cell", default="", help="only cells whose name contains this")
     measure.add_argument("--peers", default="", help="only these, separated by commas")
     show = commands.add_parser("report", help="write the table and the plot of all records")
     for command in (measure, show):
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     names = args.workloads or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
         parser.error(f"there is no workload {unknown[0]!r}. Choose from {', '.join(WORKLOADS)}.")
-    select = {"quick": args.quick, "peers": peers, "small": args.small}
+    select = {"quick": args.quick, "peers": peers, "small": args.small, "cell": args.cell}
     workloads = [load_module(name).WORKLOAD.select(**select) for name in names]
     if empty := [workload.name for workload in workloads if not workload.cells]:
         parser.error(f"no cell of {empty[0]} is measured with these options.")

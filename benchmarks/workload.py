@@ -71,17 +71,23 @@ class Workload:
     unit: str
     cells: tuple[Cell, ...]
 
-    def select(self, *, quick: bool, peers: tuple[str, ...], small: bool) -> "Workload":
-        """Return the workload with the quick cells only, some peers only, or in small size."""
+    def select(
+        self, *, quick: bool, peers: tuple[str, ...], small: bool, cell: str = ""
+    ) -> "Workload":
+        """Return the workload with the quick cells only, some peers only, or in small size.
 
-        def change(cell: Cell) -> Cell:
-            found = [x for x in cell.entries if not peers or x.peer in peers]
+        Only cells whose names contain `cell` are selected.
+        """
+
+        def change(each: Cell) -> Cell:
+            found = [x for x in each.entries if not peers or x.peer in peers]
             if small:
                 found = [replace(x, task={**x.task, "small": True}) for x in found]
-            return replace(cell, entries=tuple(found))
+            return replace(each, entries=tuple(found))
 
-        cells = [change(cell) for cell in self.cells if cell.quick or not quick]
-        return replace(self, cells=tuple(cell for cell in cells if cell.entries))
+        wanted = [each for each in self.cells if cell in each.name and (each.quick or not quick)]
+        cells = [change(each) for each in wanted]
+        return replace(self, cells=tuple(each for each in cells if each.entries))
 
 
 @dataclass
