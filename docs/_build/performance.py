@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.aims import list_results
 from benchmarks.records import RESULTS, read_all
 from docs._build.tables import fill_tables, format_table
 
@@ -42,6 +43,14 @@ def make_workloads() -> str:
     # A level deeper than in the report, as this is a section of a page.
     tables = [f"#{report.format_record(record)}" for record in records]
     return "\n\n".join([*tables, report.LEGEND]) + "\n"
+
+
+def make_aims() -> str:
+    """Return what this library aims at, and what was measured."""
+    if not (records := read_all(RESULTS)):
+        return MISSING.format("make bench")
+    head = ("speed, or peak memory", "relative to", "aim", "measured", "kept")
+    return format_table(head, list_results(records), left=2)
 
 
 def make_limits() -> str:
@@ -174,6 +183,7 @@ def describe_machines() -> str:
 
 
 TABLES = {
+    "aims": make_aims,
     "workloads": make_workloads,
     "limits": make_limits,
     "roofline": make_roofline,
