@@ -37,7 +37,7 @@ BEFORE = "e947b21"
 NETWORKS = {"ReLU": ("ReLU", 1), "PIT 1×4": ("PIT", 1), "LIF 4×1": ("LIF", 4)}
 FULL = {"network": "resnet18", "width": 64, "images": 32, "side": 32}
 SMALL = {"network": "resnet8", "width": 4, "images": 2, "side": 8}
-STEPS = 10
+STEPS = 5
 KINDS = ("convolutions and products", "norms", "neurons", "copies", "rest")
 INSTRUCTION = re.compile(r"\s*(?:ROOT )?%(\S+) = .*?\s([\w-]+)\(.*")
 NEURON = re.compile(r"/(ReLU|PIT|LIF)_\d+/")
