@@ -2,7 +2,7 @@
 
 For ResNet18 on CIFAR shapes with ReLU, PIT 1×4 and LIF at T = 4: FLOPs and bytes as the compiler
 counts them, the time of a step, and its time by kind of operation from JAX's profiler. The profile
-is of one core: on more, XLA starts a convolution and goes on, and its time is not in the profile.
+is of one core: on more, XLA starts a convolution and continues, and its time is not in the profile.
 Each is measured in this tree with all settings of `pit_jax.tuning`, and in the commit `BEFORE` as
 it was, each in its own process. The limits are those of this machine: the fastest product of
 matrices and the fastest copy.
