@@ -1,15 +1,10 @@
 """Inference of the networks of torch_networks.py, in the faster memory layout of two."""
 
-import time
-
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.workloads.torch_networks import LAYOUTS, reset_net
-
-# Timed runs in each layout.
-TRIALS = 2
+from benchmarks.workloads.torch_networks import LAYOUTS, reset_net, time_shortest
 
 
 class Inference:
@@ -52,12 +47,7 @@ class Inference:
     def time_layout(self, layout: str) -> float:
         """Return the shortest time of a run in a layout, after a run of warm-up."""
         self.use_layout(layout)
-        times = []
-        for _ in range(1 + TRIALS):
-            start = time.perf_counter()
-            self.run()
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
+        return time_shortest(self.run)
 
     def run(self) -> None:
         """Compute the outputs of all images once."""

@@ -206,6 +206,16 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def time_shortest(run: Callable[[], None]) -> float:
+    """Return the seconds of the shortest of some runs, after a run of warm-up."""
+    times = []
+    for _ in range(1 + TRIALS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
 class Training:
     """Training steps of a network on one batch that stays on the device.
 
@@ -247,12 +257,7 @@ class Training:
     def time_layout(self, layout: str) -> float:
         """Return the shortest time of a step in a layout, after a step of warm-up."""
         self.use_layout(layout)
-        times = []
-        for _ in range(1 + TRIALS):
-            start = time.perf_counter()
-            self.run()
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
+        return time_shortest(self.run)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch."""
