@@ -33,7 +33,7 @@ def make_entry(peer: str, label: str, batch: int, *against: str, **more: Any) ->
     return Entry(peer, label, task, against)
 
 
-def list_entries(batch: int, **more: Any) -> tuple[Entry, ...]:
+def list_entries(batch: int) -> tuple[Entry, ...]:
     """Return the neurons of `make bench` with their rivals."""
     rows = (
         ("pit_jax", "ReLU"),
@@ -44,7 +44,7 @@ def list_entries(batch: int, **more: Any) -> tuple[Entry, ...]:
         ("pit_jax", "LIF 4×1", "ReLU"),
         ("spikingjelly", "LIF 4×1"),
     )
-    return tuple(make_entry(peer, label, batch, *against, **more) for peer, label, *against in rows)
+    return tuple(make_entry(peer, label, batch, *against) for peer, label, *against in rows)
 
 
 def list_integers(batch: int) -> tuple[Entry, ...]:
