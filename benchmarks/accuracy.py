@@ -13,7 +13,6 @@ what it has. Fashion-MNIST takes minutes for each seed.
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import t
+
+from benchmarks.peers import clean_environment
+from benchmarks.records import describe_machine, find_commit
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks" / "accuracy.json"
@@ -36,7 +38,7 @@ def train(config: str, tuning: str, args: argparse.Namespace, more: Sequence[str
             f"--seeds={','.join(map(str, range(args.seeds)))}",
             *(f"--config.epochs={args.epochs}", f"--config.data.data_dir={args.data}", *more),
         ]
-        variables = {key: value for key, value in os.environ.items() if key != "PIT_JAX_TUNING"}
+        variables = clean_environment()
         if tuning == "off":
             variables["PIT_JAX_TUNING"] = "off"
         subprocess.run(
@@ -94,10 +96,14 @@ def main(arguments: Sequence[str]) -> int:
             what = f"{config} {args.seeds} seeds {args.epochs} epochs {' '.join(more)}"
             name = f"{what}, tuning {tuning}, {args.checkout.name}"
             if name not in runs:
-                runs[name] = train(config, tuning, args, more)
+                runs[name] = {
+                    "commit": find_commit(args.checkout),
+                    "machine": describe_machine(),
+                    "test accuracies": train(config, tuning, args, more),
+                }
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.write_text(json.dumps(runs, indent=1) + "\n")
-            found[tuning] = runs[name]
+            found[tuning] = runs[name]["test accuracies"]
         print("\n".join(describe(config, found)), flush=True)
     return 0
 

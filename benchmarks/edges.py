@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.peers import clean_environment
+
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "edges.json"
 # Command lines that end before any work: their time is the start of the program.
@@ -181,7 +183,7 @@ def measure(folder: Path, name: str) -> Seconds:
 
 def run(checkout: Path, words: list[str]) -> str:
     """Run Python in a checkout and return what it printed."""
-    env = os.environ | {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu"}
+    env = clean_environment() | {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, *words], cwd=checkout, env=env, capture_output=True, text=True
     )

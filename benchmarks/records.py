@@ -147,9 +147,9 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def find_commit() -> str:
-    """Return the commit of the clone, with a `+` if tracked files differ; "" without git."""
-    git = ["git", "-C", str(ROOT)]
+def find_commit(folder: Path = ROOT) -> str:
+    """Return the commit of a clone, with a `+` if tracked files differ; "" without git."""
+    git = ["git", "-C", str(folder)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
         changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True)

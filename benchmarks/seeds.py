@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any
 
+from benchmarks.peers import clean_environment
+
 TURNS, STEPS = 7, 40
 NETWORKS: dict[str, dict[str, Any]] = {
     "digits (width 24)": {},
@@ -88,7 +90,9 @@ def main() -> None:
     for network in NETWORKS:
         for count in SEEDS:
             run = [sys.executable, "-m", "benchmarks.seeds", network, str(count)]
-            measured = subprocess.check_output(run, text=True).splitlines()[-1]
+            measured = subprocess.check_output(
+                run, env=clean_environment(), text=True
+            ).splitlines()[-1]
             found[f"{network}, {count} seeds"] = json.loads(measured)
     from train.run.environment import describe_environment
 

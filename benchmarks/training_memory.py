@@ -12,7 +12,6 @@ this repository, compiled for a CPU.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.peers import clean_environment
 from pit_jax.arguments import path
 
 OUT = Path("benchmarks/training_memory.json")
@@ -166,7 +166,7 @@ def run_process(index: int, smoke: bool, until: float) -> dict[str, Any]:
     if time.monotonic() > until:
         return {"name": str(row), "failed": "not started: no time left"}
     command = [sys.executable, "-m", "benchmarks.training_memory", f"--row={index}"]
-    env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    env = {**clean_environment(), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:
         found = subprocess.run(
             command + ["--smoke"] * smoke,
