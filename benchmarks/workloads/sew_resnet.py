@@ -17,7 +17,14 @@ TASK: dict[str, Any] = {
     "batch": 16,
     "width": 64,
 }
-IF = {"neuron": "IF", "steps": 4, "config": "configs/folder.py:if"}
+IF = {
+    "neuron": "IF",
+    "steps": 4,
+    "config": "configs/folder.py:if",
+    # A step takes seconds.
+    "steps_per_epoch": 16,
+    "turn_steps": 2,
+}
 PIT = {"neuron": "PIT", "steps": 1, "levels": 4, "config": "configs/folder.py:pit"}
 ILIF = {"neuron": "I-LIF", "steps": 1, "levels": 4, "config": "configs/folder.py:ilif"}
 

@@ -3,8 +3,8 @@
 The program runs with its augmentation, logging and checkpoints on generated data. Between its turns
 it is stopped by SIGSTOP. A turn continues it, waits for the next step in metrics.jsonl, and
 measures TURN_STEPS more. The first turn comes after the first epoch, whose end compiles the
-evaluation. About one turn in five contains the evaluation and the checkpoint of an epoch with
-EPOCH_STEPS; an epoch of CIFAR-100 has 1,562 steps of batch 32.
+evaluation, and the checkpoint of that epoch is written during the first turn. The second epoch ends
+after the fifth turn: an epoch of CIFAR-100 has 1,562 steps of batch 32.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.peers import ROOT
 from benchmarks.workload import Subject
 
-EPOCH_STEPS, TURN_STEPS = 20, 4
+EPOCH_STEPS, TURN_STEPS = 30, 4
 TEST_IMAGES = 32
 MOST_SECONDS = 900
 PR_SET_PDEATHSIG = 1  # From <sys/prctl.h>.
@@ -87,7 +87,8 @@ class TrainingRun(Subject):
     """A run of train.main that advances only in its turns."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
-        super().__init__(lambda: None, work=float(task["batch"]), repeats=TURN_STEPS)
+        repeats = task.get("turn_steps", TURN_STEPS)
+        super().__init__(lambda: None, work=float(task["batch"]), repeats=repeats)
         self._epoch_steps = task.get("steps_per_epoch", EPOCH_STEPS)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-run-"))
         self._metrics = self._folder / "run" / "metrics.jsonl"

@@ -15,6 +15,9 @@ TASK: dict[str, Any] = {
     "steps": 10,
     # SpikingJelly's neurons have this decay here.
     "config_changes": {"neuron.decay": 0.5},
+    # A step takes seconds.
+    "steps_per_epoch": 16,
+    "turn_steps": 2,
     "if_small": {"widths": (4,) * 8},
 }
 LIF = {"neuron": "LIF", "config": "configs/cifar10_dvs.py:lif"}
