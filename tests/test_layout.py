@@ -18,7 +18,7 @@ LEVELS = [
     {"data"},
     {"program"},
     {"run", "records", "monitor", "distributed"},
-    {"session"},
+    {"extension", "session"},
     {"loop"},
 ]
 MOST_MODULES, MOST_LINES, MOST_FUNCTION_LINES, MOST_USUAL_LINES = 15, 400, 60, 30

@@ -19,6 +19,7 @@ from pit_jax.old_names import rename_keys
 from pit_jax.signals import run_as_program
 
 from .config.arguments import run_program
+from .config.limits import count_epochs
 from .config.own import shorten_name
 from .errors import UserError
 from .files import write_atomically
@@ -142,7 +143,7 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
         f"{shorten_name(config['model']['name'])}, {thousands:,.0f} k",
         shorten_name(config["neuron"]["name"]),
         format_steps_and_levels(config),
-        str(config["epochs"]),
+        str(count_epochs(config)),
         " ".join(str(run["config"]["seed"]) for run in runs),
         _format_mean([100 * run["summary"]["last_accuracy"] for run in runs]),
         _format_mean([100 * run["summary"]["best_accuracy"] for run in runs]),

@@ -20,6 +20,8 @@ from pit_jax.signals import Stopped, interruptible, saving
 from . import data
 from .data.feeding.order import describe_skipped
 from .distributed import hosts
+from .extension import resolve_extensions
+from .program.metrics import describe_skipped_metrics
 from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
@@ -44,19 +46,19 @@ def train(
 ) -> Summary | None:
     """Train a network, or resume the run in `workdir`; return None if `stop()` became true.
 
-    The run uses all devices, or `devices`. `program` replaces the program that is otherwise made
-    from the config and the devices.
+    The run uses all devices, or `devices`. `program` replaces the one made from the config.
 
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
     compiles; for a loss that is not finite, which is not saved; and for a full disk.
     """
     started = time.monotonic()
     check_parts(config)
+    config = resolve_extensions(config, workdir)
     hosts.check_equal_values("libraries and JAX options", describe_common())
-    shared = select_shared_keys(config.to_dict())
-    with hosts.agree(shared, find_newest_step(workdir)) as begun:
+    with hosts.agree(select_shared_keys(config.to_dict()), find_newest_step(workdir)) as begun:
         program = program or load_program(config, devices, fresh=begun is None)
-    found = {**program.data, "pretrained": program.pretrained}
+    # The mean and the deviation in "input" may differ in the last digit between hosts.
+    found = {**program.data, "input": None, "pretrained": program.pretrained}
     hosts.check_equal_values("data and pretrained weights", found)
     with saving(), Session(config, workdir, program, started=started) as session:
         state = train_session(session, stop)
@@ -82,11 +84,12 @@ def load_program(
 
 
 def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -> None:
-    """Print a line if an epoch skips training samples, in the first process only."""
+    """Print a line on skipped training samples, and on skipped metrics; the first process only."""
     size, repeats = len(dataset.train), config.augment.get("repeats", 1)
     line = describe_skipped(size, config.batch_size, repeats, num_devices * config.accumulate)
-    if line and hosts.is_first():
-        print_text(f"note: {line}.", sys.stderr)
+    for each in filter(None, (line, describe_skipped_metrics(config, dataset.num_classes))):
+        if hosts.is_first():
+            print_text(f"note: {each}.", sys.stderr)
 
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:

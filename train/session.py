@@ -24,6 +24,7 @@ from pit_jax.initializers import warn_of_floored_scales
 from pit_jax.signals import interruptible
 
 from .config.choose import check_bounds
+from .config.limits import count_epochs
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
@@ -183,13 +184,14 @@ class Session:
     @property
     def total_steps(self) -> int:
         """The number of steps of the whole run."""
-        return int(self.config.epochs * self.program.steps_per_epoch)
+        return count_epochs(self.config) * self.program.steps_per_epoch
 
     @property
     def epochs(self) -> range:
         """The remaining epochs, counted from 1."""
         # A run that stopped within an epoch resumes in it; `begin_epoch` skips its finished steps.
-        return range(self.get_epoch(self._begun + 1 - self._is_unevaluated), self.config.epochs + 1)
+        first = self.get_epoch(self._begun + 1 - self._is_unevaluated)
+        return range(first, count_epochs(self.config) + 1)
 
     @property
     def last_step(self) -> int:
@@ -298,7 +300,7 @@ class Session:
         # After a resume, only the first process has read the progress.
         epoch = hosts.broadcast_number(self.progress.best_epoch)
         assert epoch is not None
-        if epoch == self.config.epochs:
+        if epoch == count_epochs(self.config):
             return state
         step = epoch * self.program.steps_per_epoch
         return load_best(self.workdir, step, self.program.abstract_state)

@@ -124,7 +124,10 @@ def test_profile_steps_must_be_a_first_and_a_last_step(steps):
 def test_rules_between_keys_are_checked_after_the_bounds_of_each_key():
     config = make_config("epochs", 3)
     config.warmup_epochs = 3
-    assert get_error(config) == "config.warmup_epochs must be less than config.epochs, 3, got 3."
+    assert get_error(config) == (
+        "config.epochs must be more than config.warmup_epochs, 3, in which the learning rate only "
+        "rises; got 3. For a short run also give --config.warmup_epochs=0."
+    )
     config.epochs = 0
     assert get_error(config) == "config.epochs must be at least 1, got 0."
 

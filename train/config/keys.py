@@ -12,6 +12,7 @@ class RunKeys(NamedTuple):
 
     Args:
         epochs: passes over the training images.
+        extend: epochs to train a finished run after `epochs`, from a tenth of its learning rate.
         batch_size: images per training step, on all devices together.
         learning_rate: the peak of the schedule.
         num_steps: the time steps T of the network; event data need T frames.
@@ -45,6 +46,7 @@ class RunKeys(NamedTuple):
     freeze: tuple[str, ...] = ()
     accumulate: int = 1
     averaging: float = 0.0
+    extend: int | tuple[int, ...] = 0
     skip: int = 0
     cpu_devices: int = 1
     log_every: int = 50

@@ -26,7 +26,7 @@ from .values import check_type, quote
 # Sections that every config gets, with default values.
 DEFAULTED = ("checkpoints", "health", "wandb")
 # Keys with defaults that `complete` does not add.
-UNWRITTEN = ("metrics", "min_learning_rate")
+UNWRITTEN = ("extend", "metrics", "min_learning_rate")
 REQUIRED = ("data", "model", "neuron", "loss", "optimizer")
 
 

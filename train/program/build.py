@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from pit_jax.checks.dtypes import check_dtype
 
 from ..config.choose import check_bounds, make_part, match_layers, normalize_section
-from ..config.limits import check_rules
+from ..config.limits import check_rules, list_extensions
 from ..config.own import describe_name, explain_error, is_own
 from ..config.parts import DEFAULTS, get_name, list_parameters
 from ..config.sections import check_sections
@@ -24,7 +24,7 @@ from ..data import Dataset
 from ..errors import UserError
 from .feed import make_feed
 from .inputs import check_augment
-from .optim import cosine, make_schedule
+from .optim import add_extensions, cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
 
@@ -210,6 +210,8 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
         )
     if is_own(normalize_section(section).get("name")):
         schedule = _watch_schedule(section, schedule)
+    ends = [(config.epochs + more) * steps_per_epoch for more in (0, *list_extensions(config))]
+    schedule = add_extensions(schedule, config.learning_rate, ends, end=end)
     make = make_part("optimizer", config.optimizer)
     with _explain("optimizer", config.optimizer, make.keywords):
         made: optax.GradientTransformation = make(schedule)

@@ -18,6 +18,8 @@ from ..errors import UserError
 
 Metric = Callable[[Array, Array], Array]
 KEY = "metrics"
+# With fewer classes, every label is among the first five.
+LEAST_CLASSES = 6
 # Columns of every record, which a metric cannot replace.
 TAKEN = ("loss", "accuracy")
 
@@ -64,11 +66,12 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def make_metrics(config: ConfigDict) -> dict[str, Metric]:
+def make_metrics(config: ConfigDict, num_classes: int | None = None) -> dict[str, Metric]:
     """Return the metrics of `config.metrics`, given as names of ours or import paths, by name.
 
-    The metric `package.module:Name` has the name `Name`. Raises UserError for a metric that does
-    not exist, and for two metrics with the same name.
+    The metric `package.module:Name` has the name `Name`. Our top5 is skipped for fewer than six
+    classes. Raises UserError for a metric that does not exist, and for two metrics with the same
+    name.
     """
     given = config.get(KEY, ())
     if isinstance(given, str):
@@ -80,7 +83,19 @@ def make_metrics(config: ConfigDict) -> dict[str, Metric]:
             owner = "two metrics have" if name in found else "every record already has"
             raise UserError(f"config.{KEY}: {owner} the name {name!r}; rename one of them.")
         found[name] = _find(path)
+    if describe_skipped_metrics(config, num_classes):
+        del found["top5"]
     return found
+
+
+def describe_skipped_metrics(config: ConfigDict, num_classes: int | None) -> str:
+    """Return a line on the metrics that mean nothing for so few classes, "" if there are none."""
+    if num_classes is None or num_classes >= LEAST_CLASSES or "top5" not in config.get(KEY, ()):
+        return ""
+    return (
+        f"config.{KEY}: top5 is not measured, because with {num_classes} classes every label is "
+        "among the first five"
+    )
 
 
 def check_metrics(

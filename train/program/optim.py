@@ -1,7 +1,8 @@
 """Optimizers, and schedules of the learning rate with an optional linear warm-up."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -23,6 +24,9 @@ from pit_jax.checks.bounds import (
 
 # A momentum of 1 would keep every gradient forever.
 MOST_MOMENTUM = 0.9999
+# The share of the learning rate from which an extension starts: all of it would undo what the
+# network has learned.
+RESTART = 0.1
 
 
 @set_bounds(peak=POSITIVE, end=NOT_NEGATIVE, steps=whole(1), warmup_steps=whole(0))
@@ -90,6 +94,23 @@ def make_schedule(
     if "end" in inspect.signature(make).parameters:
         keys = {"end": end} | keys
     return add_warmup(make(peak, steps=steps - warmup_steps, **keys), peak, warmup_steps)
+
+
+def add_extensions(
+    schedule: optax.Schedule, peak: float, ends: Sequence[int], *, end: float = 0.0
+) -> optax.Schedule:
+    """Return `schedule` up to the step `ends[0]`, and a cosine from there to each further end.
+
+    Each cosine falls from a tenth of `peak` to `end`, or stays there if `end` is larger.
+    """
+    if len(ends) < 2:
+        return schedule
+    start = RESTART * peak
+    cosines = [
+        cosine(start, steps=after - before, end=min(end, start)) for before, after in pairwise(ends)
+    ]
+    # join_schedules counts the steps of each schedule from 0 again.
+    return optax.join_schedules([schedule, *cosines], list(ends[:-1]))
 
 
 def mask_kernels(params: optax.Params) -> optax.Params:

@@ -24,6 +24,7 @@ from pit_jax.neurons.probe import neuron_layers
 from pit_jax.tuning import compiler_options
 
 from .. import memory
+from ..config.limits import count_epochs
 from ..data import Dataset
 from ..data.dataset import describe_data
 from ..data.feeding.order import epoch_order
@@ -233,7 +234,7 @@ def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:
         dataset.train,
         seed=config.seed,
         batch_size=config.batch_size,
-        epochs=config.epochs,
+        epochs=count_epochs(config),
         repeats=config.augment.get("repeats", 1),
         mesh=mesh,
     )

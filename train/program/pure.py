@@ -47,7 +47,7 @@ def make_pure_program(
     Raises UserError for names or values in the config that its parts refuse.
     """
     model = build.make_network(config, dataset)
-    loss, metrics = loss or build.make_loss(config), make_metrics(config)
+    loss, metrics = loss or build.make_loss(config), make_metrics(config, dataset.num_classes)
     # At least 1: programs that only evaluate may use batches larger than the training split.
     optimizer = build.make_optimizer(config, max(len(dataset.train) // config.batch_size, 1))
     prepare, normalize = make_prepare(config, dataset), make_normalize(dataset)

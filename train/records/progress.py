@@ -121,7 +121,8 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
         images = f"{result['images']:,} in {show_name(result['split'])}; {result['note']}"
     found.add_row("images", images)
     found.add_row("accuracy", f"{result['accuracy']:.2%}")
-    found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
+    if "top5_accuracy" in result:  # Evaluations of fewer than six classes have none.
+        found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
     found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
     found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
     found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")

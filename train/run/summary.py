@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from .. import figures
+from ..config.limits import count_epochs, list_extensions
 from ..config.own import shorten_name
 from ..files import write_atomically
 from ..program.evaluation import Evaluation
@@ -25,7 +26,7 @@ class Summary(NamedTuple):
 
     Accuracies, rates and `metrics` are measured on the test images. `best_epoch` is the epoch with
     the best accuracy on the validation images, `validation_accuracy`, or on the test images for
-    data without validation images.
+    data without validation images. `epochs` is set for a run that was extended.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Summary(NamedTuple):
     seconds: float
     rates: dict[str, list[float]]
     validation_accuracy: float | None = None
+    epochs: int | None = None
     metrics: Mapping[str, float | None] = MappingProxyType({})
 
 
@@ -87,6 +89,7 @@ def summarize(
         seconds=progress.seconds,
         rates={layer: test.rates[layer] for layer in neuron_layers},
         validation_accuracy=None if best is None else progress.best_accuracy,
+        epochs=count_epochs(config) if list_extensions(config) else None,
         metrics=make_json_numbers(test.metrics),
     )
 
@@ -99,7 +102,7 @@ def make_json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 def write_summary(workdir: Path, summary: Summary) -> None:
     """Write summary.json and the figures of a finished run."""
     records = select_epochs(read_records(workdir / "metrics.jsonl"))
-    # Without validation images or metrics in the config, their keys are not written.
+    # Without validation images, extensions or metrics in the config, their keys are not written.
     defaults = Summary._field_defaults
     found = {
         key: value

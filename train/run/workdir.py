@@ -20,8 +20,10 @@ from flax.traverse_util import flatten_dict
 from pit_jax.display import print_text
 from pit_jax.old_names import rename_keys
 
+from ..config.limits import count_epochs, list_extensions
 from ..errors import UserError
-from ..files import read_file, write_atomically
+from ..files import read_file, replace_file, write_atomically
+from .reading import read_summary
 from .saved import FOLDERS, find_newest_step, read_copy
 
 try:
@@ -47,6 +49,8 @@ FILES = (
     *("config.json", "environment.json", "subset.json", "data.json", "metrics.jsonl", LOCK),
     *("health.npz", "nonfinite.json", "wandb.json", "summary.json", "curves.png", "rates.png"),
 )
+# The summary of a run before it was extended, with the number of its epochs.
+EARLIER = "summary_{}.json"
 PARTS = (*FOLDERS, "damaged", "tensorboard", "wandb", "profile")
 # Other programs have a config.json too, but none of these next to it.
 OF_RUN = (*FOLDERS, "environment.json", "metrics.jsonl", LOCK)
@@ -61,7 +65,8 @@ def check_kinds(workdir: Path) -> None:
 
     A pipe would block the run, and a device could be read forever.
     """
-    for name in (*FILES, *(f"{name}.part" for name in FILES)):
+    earlier = [file.name for file in workdir.glob(EARLIER.format("*"))]
+    for name in (*FILES, *(f"{name}.part" for name in FILES), *earlier):
         file = workdir / name
         if os.path.lexists(file) and file.exists() and not file.is_file():
             raise UserError(f"{file} is not a file; move it away or choose another --workdir.")
@@ -133,9 +138,19 @@ def claim(
             # Again under the lock: another run may have begun here in between.
             _check(workdir, config)
             write_atomically(workdir / "config.json", json.dumps(config, indent=2))
+            _set_summary_aside(workdir, config)
         yield
         # The file must not name a process that has ended.
         opened.truncate(0)
+
+
+def _set_summary_aside(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Rename summary.json if the run is being extended: then it is the summary of fewer epochs."""
+    # At every start, not only at the first of an extension, which a kill may have ended before.
+    if list_extensions(config) and (summary := read_summary(workdir)):
+        epochs = summary.get("epochs", config["epochs"])
+        if epochs < count_epochs(config):
+            replace_file(workdir / "summary.json", workdir / EARLIER.format(epochs))
 
 
 def select_fixed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,11 +159,22 @@ def select_fixed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return in words each key that must not change and is not the same in both configs."""
+    """Return in words each key that must not change and is not the same in both configs.
+
+    `new` may have more extensions.
+    """
     # Compared as JSON, as which the old config was written: tuples become lists.
     was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
+    before, after = (_to_list(config.get("extend")) for config in (was, now))
+    if after[: len(before)] == before:
+        was |= {"extend": now.get("extend")}
     differing = [key for key in was | now if was.get(key) != now.get(key)]
     return [f"{key}: {was.get(key)!r} saved, {now.get(key)!r} given" for key in differing]
+
+
+def _to_list(extend: Any) -> list[Any]:
+    """Return the extensions in a config that was read from JSON, and may be damaged."""
+    return extend if isinstance(extend, list) else [extend] if extend else []
 
 
 def list_changes(changes: Sequence[str]) -> str:
@@ -223,9 +249,12 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     if changes := compare_configs(old, new):
+        longer = [key for key in changes if key.startswith("epochs: ")] == changes
         raise UserError(
             f"{workdir} belongs to a run with another config:\n  {list_changes(changes)}\n"
             f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."
+            + " To train it for more epochs when it has finished, give --config.extend."
+            * longer
         )
 
 

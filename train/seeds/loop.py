@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from pit_jax.signals import interruptible, saving
 
 from .. import data
+from ..config.limits import list_extensions
 from ..errors import UserError
 from ..loop import print_skipped
 from ..monitor.nonfinite import StepMetrics
@@ -261,6 +262,11 @@ def _check(config: ConfigDict, workdir: Path) -> None:
     if config.profile_steps or config.wandb.project:
         raise UserError(
             "config.profile_steps and config.wandb.project need a single run: use train.main."
+        )
+    if list_extensions(config):
+        raise UserError(
+            "config.extend needs a single run: extend each seed with train.main, its --workdir and "
+            "--config.seed."
         )
     if config.checkpoints.last < 2:
         raise UserError(
