@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.compare import compare
+from benchmarks.workloads import pipeline
 
+PIPELINE, STEP = pipeline.PARTS
 PIT, LIF, ILIF = "PIT 1×4", "LIF 4×1", "I-LIF 1×4"
 OURS, KEPT, RIVAL = "pit_jax", "pit_jax-kept", "spikingjelly"
 
@@ -42,6 +44,17 @@ def list_layer_aims() -> Iterator[Aim]:
                 yield Aim(what, "W1", cell, ours, f"{RIVAL}-compiled", theirs, least)
 
 
+def list_other_aims() -> Iterator[Aim]:
+    """Yield the aims for a layer with LIF over 500 steps, VGG11 on frames, and input pipelines."""
+    for peer in (RIVAL, "snntorch", "norse", "spyx", "jaxpike"):
+        yield Aim("linear layer and LIF, T = 500", "W2", "n=2048", "LIF", peer, "LIF", 1.0)
+    rows = (("LIF 10×1", "LIF 10×1"), ("I-LIF 10×4", "I-LIF 10×4"), ("PIT 10×4", "I-LIF 10×4"))
+    for ours, theirs in rows:
+        yield Aim(f"training VGG11, {ours}", "W5", "batch 16", ours, RIVAL, theirs, 1.0)
+    for case in pipeline.CASES:
+        yield Aim(f"pipeline, {case}", "W7", case, PIPELINE, OURS, STEP, 10)
+
+
 AIMS = (
     Aim("training, ReLU", "W3", "batch 32", "ReLU", "pytorch", "ReLU", 0.93),
     Aim(f"training, {PIT}", "W3", "batch 32", PIT, RIVAL, ILIF, 1.2),
@@ -52,6 +65,7 @@ AIMS = (
     Aim("inference, ReLU, batch 128", "W6", "batch 128", "ReLU", "pytorch", "ReLU", 1.0),
     Aim(f"inference, {PIT}, batch 128", "W6", "batch 128", PIT, RIVAL, ILIF, 1.2),
     *list_layer_aims(),
+    *list_other_aims(),
 )
 
 
