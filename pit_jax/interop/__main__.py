@@ -5,10 +5,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +21,7 @@ from pit_jax.arguments import Parser, UsageError, at_least, path, start
 from pit_jax.artifact import hash_file
 from pit_jax.checks.bounds import MOST_SEED
 from pit_jax.display import print_text
-from pit_jax.interop.convert import convert, find_layout
+from pit_jax.interop.convert import convert, find_layout, fits
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
@@ -103,19 +106,20 @@ def run(args: argparse.Namespace) -> int:
     channels, classes = _read_sizes(state_dict, layout)
     num_classes = classes if args.num_classes is None else args.num_classes
     neurons = LAYOUTS[layout].neurons
+    make = partial(create, num_classes=num_classes, num_steps=args.num_steps, **neurons, **fields)
+    sample = jax.ShapeDtypeStruct((1, *args.size, channels), jnp.float32)
     try:
-        model = create(
-            args.model, num_classes=num_classes, num_steps=args.num_steps, **neurons, **fields
+        model = _build(args.model, make, sample)
+        variables = convert(
+            state_dict, model, sample, layout=layout, skip=args.skip, key=jax.random.key(args.seed)
         )
-        sample = jax.ShapeDtypeStruct((1, *args.size, channels), jnp.float32)
-        # Some fields are only checked when the network is traced, e.g. against the size of the
-        # image.
-        jax.eval_shape(model.init, jax.random.key(0), sample)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the network {args.model!r} cannot be built: {error}") from error
-    variables = convert(
-        state_dict, model, sample, layout=layout, skip=args.skip, key=jax.random.key(args.seed)
-    )
+    except CheckpointError as error:
+        fitting = find_models(state_dict, make, sample, layout, args.skip)
+        if not fitting or args.model in fitting:
+            raise
+        raise CheckpointError(
+            f"{error}\nIts names and shapes fit --model {' or '.join(fitting)}."
+        ) from error
     source = {"file": args.checkpoint.name, "sha256": hash_file(args.checkpoint)}
     if _identify(args.checkpoint) != before:
         raise CheckpointError(
@@ -141,6 +145,38 @@ def run(args: argparse.Namespace) -> int:
     for layer in args.skip:
         print(f"{layer} has its initial values.")
     return 0
+
+
+def _build(name: str, make: Callable[[str], nn.Module], sample: Any) -> nn.Module:
+    """Return the network `name`; raise CheckpointError if a field has a value that it refuses."""
+    try:
+        model = make(name)
+        # Some fields are only checked when the network is traced, e.g. against the size of the
+        # image.
+        jax.eval_shape(model.init, jax.random.key(0), sample)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the network {name!r} cannot be built: {error}") from error
+    return model
+
+
+def find_models(
+    state_dict: Mapping[str, np.ndarray],
+    make: Callable[[str], nn.Module],
+    sample: jax.ShapeDtypeStruct,
+    layout: str,
+    skip: Sequence[str] = (),
+) -> list[str]:
+    """Return the names in `MODELS` of the networks, as `make` makes them, that a checkpoint fits.
+
+    Tracing all of them takes seconds: call it only for an error.
+    """
+    found = []
+    for name in MODELS:
+        # Networks without a field of the layout or of the command line cannot be made or traced.
+        with suppress(TypeError, ValueError):
+            if fits(state_dict, make(name), sample, layout, skip):
+                found.append(name)
+    return found
 
 
 def parse_fields(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Convert a PyTorch state_dict to the variables of a network, completely or not at all."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -155,15 +155,14 @@ def _match(
     missing, misshapen = [], []
     for path, leaf in leaves.items():
         ours, wanted = "/".join(path[1:-1]), f"{'/'.join(path)} {leaf.shape}"
-        found = layout.find_source(ours)
+        found = _find_source(path, layout)
         if found is None:
             if layout.is_unread(ours):
                 values[path] = jnp.zeros(leaf.shape, leaf.dtype)
             elif path not in start:
                 missing.append(f"a layer unknown to this layout for {wanted}")
             continue
-        theirs, layer = found
-        name = f"{theirs}.{_THEIR_LEAF.get((path[0], path[-1]), path[-1])}"
+        name, layer = found
         used.add(name)  # Also for a skipped layer, whose weights would be reported as unused.
         if path in start:
             continue
@@ -188,15 +187,57 @@ def _match(
             else:
                 misshapen.append(f"{shift}.bias {bias.shape} {bias.dtype} for {wanted}")
     unused = [
-        f"{show_name(name)[:80]} {value.shape}"
-        for name, value in state_dict.items()
-        # PyTorch's norms count their batches; nothing here depends on that number.
-        if name not in used and not name.endswith("num_batches_tracked")
+        f"{show_name(name)[:80]} {state_dict[name].shape}"
+        for name in _list_unused(state_dict, used)
     ]
     # `load` checks the values too, but a state_dict need not come from `load`.
     check_values(read, lambda name: state_dict[name])
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
     return values, [_list_names(kind, lines) for kind, lines in kinds.items() if lines]
+
+
+def _find_source(path: Path, layout: Layout) -> tuple[str, LayerNames] | None:
+    """Return the name in the checkpoint of our leaf `path` and the row of its layer, or None."""
+    if (found := layout.find_source("/".join(path[1:-1]))) is None:
+        return None
+    theirs, layer = found
+    return f"{theirs}.{_THEIR_LEAF.get((path[0], path[-1]), path[-1])}", layer
+
+
+def _list_unused(names: Iterable[str], used: Collection[str]) -> list[str]:
+    # PyTorch's norms count their batches; nothing here depends on that number.
+    return [name for name in names if name not in used and not name.endswith("num_batches_tracked")]
+
+
+def fits(
+    state_dict: Mapping[str, np.ndarray],
+    model: nn.Module,
+    sample: Array | np.ndarray | jax.ShapeDtypeStruct,
+    layout: str,
+    skip: Sequence[str] = (),
+) -> bool:
+    """Return whether the names and shapes of a state_dict are those of a network, in a layout.
+
+    The arguments are as for `convert`. No values are read or converted.
+    """
+    leaves, table = _read_shapes(model, sample), LAYOUTS[layout]
+    used = set()
+    for path, leaf in leaves.items():
+        ours, found = "/".join(path[1:-1]), _find_source(path, table)
+        if found is None:
+            if not (table.is_unread(ours) or is_of_neuron(path, leaves)):
+                return False
+            continue
+        name, layer = found
+        used.add(name)
+        if shift := table.find_shift(ours):
+            used.add(f"{shift}.bias")
+        channels = _count_map_channels(layer, leaves)
+        if _is_skipped(path, skip):
+            continue
+        if name not in state_dict or _turn_axes(state_dict[name], leaf.shape, channels) is None:
+            return False
+    return not _list_unused(state_dict, used)
 
 
 def _list_names(kind: str, lines: list[str]) -> str:

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from pit_jax import interop
-from pit_jax.interop.__main__ import build_parser, main, parse_fields
+from pit_jax.interop.__main__ import build_parser, find_models, main, parse_fields
 from pit_jax.models import create
 from pit_jax.neurons import LIF
 from tests.interop.families import FAMILIES
@@ -141,6 +141,38 @@ def test_user_mistakes_exit_with_2_and_one_error(checkpoint, tmp_path, capsys, a
     assert run_command(checkpoint, tmp_path / "imported", *small, *arguments) == 2
     assert re.search(f"^error: .*{message}", capsys.readouterr().err, re.DOTALL)
     assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("model", ["resnet19", "spike_driven_transformer"])
+def test_a_wrong_model_is_answered_with_the_network_whose_names_fit(
+    tmp_path, capsys, monkeypatch, model
+):
+    names = ("resnet18", "resnet19", "ms_resnet18", "vgg11", "spike_driven_transformer")
+    monkeypatch.setattr("pit_jax.interop.__main__.MODELS", names)  # Tracing all takes long.
+    family = FAMILIES["ms_resnet"]
+    save_file(family.state_dict(), tmp_path / "ms.safetensors")
+    fields = [f"--field={name}={json.dumps(value)}" for name, value in family.kw.items()]
+    arguments = (tmp_path / "ms.safetensors", tmp_path / "imported", *fields)
+    # A head for other classes is skipped, and does not hide the right network.
+    for more in ((), ("--num-classes=9", "--skip=head")):
+        assert run_command(*arguments, *more, model=model) == 2
+        error = capsys.readouterr().err
+        assert error.endswith("Its names and shapes fit --model ms_resnet18.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_networks_that_fit_are_those_that_can_be_converted(name):
+    family = FAMILIES[name]
+    arrays, sample = family.state_dict(), jax.ShapeDtypeStruct((1, *family.shape), np.float32)
+
+    def make(model):
+        return create(model, num_classes=5, **interop.LAYOUTS[name].neurons, **family.kw)
+
+    found = find_models(arrays, make, sample, name)
+    assert family.model in found
+    for model in found:
+        interop.convert(arrays, make(model), sample, layout=name)
 
 
 def test_unknown_networks_and_files_are_named(checkpoint, tmp_path, capsys):
