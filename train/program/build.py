@@ -64,8 +64,15 @@ def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
     The section can have inner ones: `norm`, and the other neurons of some networks, `gate_neuron`
-    for example.
+    for example. Raises UserError if the samples have another number of frames than
+    `config.num_steps`.
     """
+    shape = dataset.train.shape
+    if len(shape) == 4 and shape[0] != config.num_steps:
+        raise UserError(
+            f"config.num_steps must be {shape[0]}, the number of frames of each sample of "
+            f"{dataset.name}, got {config.num_steps}. Give --config.num_steps={shape[0]}."
+        )
     return _create(config, dataset.num_classes)
 
 

@@ -42,6 +42,8 @@ def get_error(*words: str, config: str = "digits") -> str:
         (["--config.min_learning_rate=1e-3"], "min_learning_rate", 1e-3),
         (["--config.schedule.name=linear"], "schedule.name", "linear"),
         (["--config.schedule=steps", "--config.schedule.at=.5"], "schedule.at", (0.5,)),
+        (["--config.extend=10"], "extend", 10),
+        (["--config.extend=10,25"], "extend", (10, 25)),
         (["--config.freeze=stem,stage1"], "freeze", ("stem", "stage1")),
         (["--config.freeze=('stem',)"], "freeze", ("stem",)),
         (["--config.metrics=none"], "metrics", ()),

@@ -1,5 +1,6 @@
 """Networks from configs: neurons in other places, and functions by their names."""
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -7,6 +8,7 @@ from pit_jax import initializers, neurons, surrogate
 from pit_jax.neurons import ILIF, LIF, PIT, scale
 from tests.train.tiny import get_config
 from train import data
+from train.data.own import make_dataset
 from train.errors import UserError
 from train.program import build
 
@@ -26,6 +28,21 @@ def test_another_neuron_of_a_network_has_its_own_section():
     head = {"name": "ILIF", "decay": 0.0}
     model = make_network({"name": "e_spikeformer_s", "head_neuron": head})
     assert model.head_neuron() == ILIF(decay=0.0) and isinstance(model.neuron(), PIT)
+
+
+def test_frames_need_as_many_steps():
+    config = get_config()
+    frames = np.zeros((4, 5, 8, 8, 2), np.uint8)
+    dataset = make_dataset("mine:frames", dict.fromkeys(("train", "test"), (frames, [0, 1, 0, 1])))
+    error = (
+        "config.num_steps must be 5, the number of frames of each sample of mine:frames, got 2. "
+        "Give --config.num_steps=5."
+    )
+    with pytest.raises(UserError) as found:
+        build.make_network(config, dataset)
+    assert str(found.value) == error
+    config.num_steps = 5
+    assert build.make_network(config, dataset).num_steps == 5
 
 
 def test_functions_of_a_neuron_are_given_by_name():

@@ -9,7 +9,7 @@ from tests.train.tiny import get_config
 from train import data
 from train.data import Dataset
 from train.errors import UserError
-from train.program.metrics import METRICS, make_metrics
+from train.program.metrics import METRICS, describe_skipped_metrics, make_metrics
 from train.program.program import make_program
 from train.session import check_parts
 
@@ -109,6 +109,16 @@ def test_a_config_without_the_key_has_no_metrics():
         if "metrics" in config:
             del config.metrics
     assert make_metrics(config) == {}
+
+
+def test_top5_is_skipped_below_six_classes_with_a_line():
+    config = make_config("top5", "entropy", f"{HERE}:share_of_time")
+    assert list(make_metrics(config, 6)) == ["top5", "entropy", "share_of_time"]
+    assert list(make_metrics(config, 5)) == ["entropy", "share_of_time"]
+    line = "top5 is not measured, because with 5 classes every label is among the first five"
+    assert describe_skipped_metrics(config, 5) == f"config.metrics: {line}"
+    assert describe_skipped_metrics(config, 6) == ""
+    assert describe_skipped_metrics(make_config("entropy"), 5) == ""
 
 
 @pytest.mark.parametrize(
