@@ -20,7 +20,7 @@ NEURONS: dict[str, tuple[str, dict[str, Any]]] = {
     "PIT 2×2": ("pit", {"neuron": "PIT", "steps": 2, "levels": 2}),
     "I-LIF 2×2": ("ilif", {"neuron": "I-LIF", "steps": 2, "levels": 2}),
     # The first epoch passes before the first turn: 30 steps would take two minutes.
-    "LIF 4×1": ("lif", {"neuron": "LIF", "steps": 4, "steps_per_epoch": 16, "turn_steps": 2}),
+    "LIF 4×1": ("lif", {"neuron": "LIF", "steps": 4, "steps_per_epoch": 18, "turn_steps": 2}),
 }
 
 

@@ -22,7 +22,7 @@ IF = {
     "steps": 4,
     "config": "configs/folder.py:if",
     # A step takes seconds.
-    "steps_per_epoch": 16,
+    "steps_per_epoch": 18,
     "turn_steps": 2,
 }
 PIT = {"neuron": "PIT", "steps": 1, "levels": 4, "config": "configs/folder.py:pit"}

@@ -16,7 +16,7 @@ TASK: dict[str, Any] = {
     # SpikingJelly's neurons have this decay here.
     "config_changes": {"neuron.decay": 0.5},
     # A step takes seconds.
-    "steps_per_epoch": 16,
+    "steps_per_epoch": 18,
     "turn_steps": 2,
     "if_small": {"widths": (4,) * 8},
 }
