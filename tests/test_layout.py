@@ -200,8 +200,9 @@ def test_the_library_imports_the_programs_only_inside_functions_of_one_module():
         if "train" in ast.unparse(node).lower()
     }
     assert static == set() and by_name == {HELPER}
-    # Only the command imports the helper.
-    assert {i.importer for i in list_imports() if i.imported == HELPER} == {"pit_jax.__main__"}
+    # Only the command and `open_run` import the helper.
+    importers = {i.importer for i in list_imports() if i.imported == HELPER}
+    assert importers == {"pit_jax.__main__", "pit_jax.run.folder"}
 
 
 def test_imports_inside_the_trainer_are_relative():

@@ -10,13 +10,15 @@ import numpy as np
 
 from pit_jax.display import print_text, show_value
 
-from ..data.dataset import Dataset, describe_data
+from ..data.dataset import ArraySplit, Dataset, describe_data
 from ..errors import UserError
 from ..files import write_atomically
 from .reading import read_json, read_json_or_copy
 from .saved import find_newest_step
 
 FILE, DATA = "subset.json", "data.json"
+# The key of data.json that says what the network takes; older versions wrote none.
+INPUT = "input"
 # Of networks: with other values, an output means another class.
 LABELS = ("classes", "num_classes")
 
@@ -77,6 +79,33 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
         print_text(f"note: the data are not those of {workdir}: {text}.", sys.stderr)
 
 
+def read_layout(workdir: Path) -> Dataset | None:
+    """Return the data set of a run without its samples: classes, normalization, shape and dtype.
+
+    None for a run of an older version. Raises UserError if data.json is damaged.
+    """
+    found = read_json_or_copy(workdir / DATA) or {}
+    if INPUT not in found:
+        return None
+    try:
+        given = found[INPUT]
+        shape, dtype = tuple(map(int, given["shape"])), np.dtype(given["dtype"])
+        nothing = ArraySplit(np.empty((0, *shape), dtype), np.empty(0, np.int32))
+        return Dataset(
+            name=str(found["name"]),
+            train=nothing,
+            test=nothing,
+            num_classes=int(found["num_classes"]),
+            mean=tuple(map(float, given["mean"])),
+            std=tuple(map(float, given["std"])),
+            classes=tuple(map(str, found["classes"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{workdir / DATA} is damaged ({error}); restore it, or move it away to load the data."
+        ) from error
+
+
 def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
     """Raise UserError for a run of an older version, which read the classes in another order.
 
@@ -95,7 +124,8 @@ def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
 def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Return in words how two descriptions of data differ, by key."""
     changes = {}
-    for key in was.keys() & now.keys():
+    # The numbers in `input` are those of `mean` and `std` with all digits, which may differ.
+    for key in (was.keys() & now.keys()) - {INPUT}:
         if was[key] == now[key]:
             continue
         old, new = was[key], now[key]
