@@ -71,7 +71,7 @@ class Run:
         """
         return self.load(split, count)
 
-    def normalize(self, images: Any) -> Float[np.ndarray, "B ..."]:
+    def normalize(self, images: Any) -> Float[Array, "B ..."]:
         """Return the inputs of the network: (x / 255 - mean) / std of each channel, as floats.
 
         Frames and images of floats are only converted to floats. They are the floats with which
@@ -79,7 +79,7 @@ class Run:
         not uint8.
         """
         # In NumPy, which rounds every operation: XLA may multiply by 1 / 255 instead.
-        return np.asarray(self._normalize(np.asarray(self._check(images))))
+        return jnp.asarray(self._normalize(np.asarray(self._check(images))))
 
     @set_bounds(batch_size=NUMBER)
     def logits(self, images: Any, batch_size: int | None = None) -> Float[np.ndarray, "B K"]:
