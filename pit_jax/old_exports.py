@@ -3,6 +3,7 @@
 # Modules. Where one was split into several, `EXPORTS` has the names that moved elsewhere.
 MODULES = {
     "pit_jax.analysis.plots.quantisation": "pit_jax.analysis.plots.quantization",
+    "pit_jax.analysis.plots.style": "pit_jax.plots.style",
     "pit_jax.analysis.quantisation": "pit_jax.analysis.quantization",
     "pit_jax.analysis.recorded": "pit_jax.analysis.recorder",
     "pit_jax.inference.affine": "pit_jax.inference.compiler.fold_weights",
@@ -38,6 +39,7 @@ MODULES = {
     "pit_jax.neurons.complementary": "pit_jax.neurons.clif",
     "pit_jax.neurons.gated": "pit_jax.neurons.glif",
     "pit_jax.neurons.normed": "pit_jax.neurons.mpbn",
+    "pit_jax.neurons.real_spike": "pit_jax.neurons.binary",
 }
 # Exports, by the new name of their module. An export that moved has its full new name.
 EXPORTS = {
@@ -89,7 +91,7 @@ EXPORTS = {
         "together": "plot_synchrony",
     },
     "pit_jax.analysis.plots.scales": {"over_steps": "plot_over_steps"},
-    "pit_jax.analysis.plots.style": {"COLOURS": "COLORS", "GREY": "GRAY"},
+    "pit_jax.plots.style": {"COLOURS": "COLORS", "GREY": "GRAY"},
     "pit_jax.analysis.quantization": {
         "Quantised": "Quantization",
         "Quantized": "Quantization",
@@ -133,13 +135,13 @@ EXPORTS = {
     "pit_jax.inference.compiler.trace": {
         "Layer": "ModelLayer",
         "inner": "pit_jax.jaxprs.find_inner",
-        "name_of": "get_name",
+        "name_of": "pit_jax.inference.compiler.operations.get_name",
         "outline": "outline_layers",
-        "path_of": "get_path",
+        "path_of": "pit_jax.inference.compiler.operations.get_path",
         "shape_of": "pit_jax.jaxprs.get_shape",
-        "tail_of": "get_tail",
+        "tail_of": "pit_jax.inference.compiler.operations.get_tail",
         "used": "count_uses",
-        "where": "describe_place",
+        "where": "pit_jax.inference.compiler.operations.describe_place",
     },
     "pit_jax.inference.errors": {
         "ArtefactError": "pit_jax.artifact.ArtifactError",

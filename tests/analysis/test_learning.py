@@ -22,3 +22,6 @@ def test_a_figure_has_loss_and_accuracies_of_all_runs_and_the_goal():
     drawn = curves({"slow": [SLOW] * 3, "quick": [QUICK] * 3}, 70.0)
     assert [len(axes.lines) for axes in drawn.axes] == [2, 2, 3]
     assert len(drawn.legends[0].texts) == 3
+    drawn.canvas.draw()
+    ticks = [tick for axes in drawn.axes for tick in axes.get_xticks()]
+    assert all(tick == round(tick) for tick in ticks)

@@ -70,6 +70,20 @@ def test_figures_show_samples_and_bandwidth():
     assert "membrane u; n = 9" in single.get_supxlabel()
 
 
+def test_a_layer_of_one_step_has_cells_next_to_a_layer_of_four():
+    rng = np.random.default_rng(0)
+    found = {f"T={steps}": estimate(rng.normal(size=(9, steps, 50))) for steps in (1, 4)}
+    for axes, steps in zip(plots.plot_from_above(found).axes, (1, 4), strict=True):
+        (cells,) = axes.collections
+        x, y = np.moveaxis(cells.get_coordinates(), -1, 0)
+        assert x[0].tolist() == [t + 0.5 for t in range(steps + 1)]
+        assert (np.diff(y[:, 0]) > 0).all() and len(y) == len(cells.get_array()) + 1
+        assert axes.lines[0].get_xdata().tolist() == list(range(1, steps + 1))
+        assert axes.lines[0].get_marker() == "o"  # One step makes no line.
+        axes.get_figure().canvas.draw()
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_membranes_that_are_not_finite_raise():
     u = jnp.ones((2, 1, 3)).at[0, 0, 1].set(jnp.nan)
     with pytest.raises(ValueError, match="layer has membranes that are not finite"):

@@ -35,6 +35,8 @@ def test_lines_of_a_group_have_one_color():
     colors = [line.get_color() for line in left.lines]
     assert colors[0] == colors[2] != colors[1]
     assert list(left.lines[0].get_ydata()) == [10, 20]
+    nothing = {name: ([], []) for name in lines}
+    assert len(plot_over_epochs(lines, nothing, 64).axes) == 1  # Epochs of one step.
     axes = plot_over_time({"a": np.array([0.25, 0.5])}, 8).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25.0", "50.0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "3"]

@@ -93,6 +93,14 @@ def test_figures_show_every_layer():
     assert plots.plot_synchrony({"a": (0.1, 30)}, 8).axes[0].get_xscale() == "log"
 
 
+def test_seven_layers_at_ten_steps_are_one_heat_map_that_states_the_widest_interval():
+    rates = {f"layer{i}": np.full(10, 0.1 * i) for i in range(7)}
+    ends = {name: (rate - 0.01, rate + 0.02) for name, rate in rates.items()}
+    axes = plots.plot_over_steps(rates, ends, 8).axes[0]
+    assert not axes.patches and len(axes.collections) == 1 and len(axes.texts) == 70
+    assert axes.get_xlabel() == "time step; 95 % intervals over 8 samples: at most ± 2"
+
+
 def test_layers_that_run_fewer_steps_have_no_rates_after_their_last(tmp_path):
     rates = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([0.4])}
     stacked = stack_steps(rates.values())

@@ -24,7 +24,7 @@ def analyze(subject: Subject) -> Analysis:
     figures = {
         "flat": Plot(lambda: plots.plot_from_above(found), f"{SMOOTHED}; 99.8 % of them are shown.")
     }
-    if subject.config.num_steps > 1:
+    if len(found[last].density) > 1:
         figures["surface"] = Plot(
             lambda: plots.surfaces({last: found[last]}), f"{SMOOTHED} (Fig. 4); the last layer."
         )

@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pit_jax.display import escape_math
+from pit_jax.plots.style import COLORS, figure, finish, shades, style_run, use_integer_ticks
 
 from ..figures import select_points
 from ..monitor.health import LIMITS
 from ..run.reading import find_split, select_epochs, select_metrics
 
-# From the palette of Okabe and Ito, which color-blind people can distinguish, on white and black.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-STYLES = ("-", "--", "-.")
 # The measures of train.program.probe with their titles, all in per cent.
 HEALTH = {
     "rate": "firing rate (% of D)",
@@ -37,26 +34,25 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
     Dotted curves show training images, the others test images, or validation images if a run has
     some.
     """
-    figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
+    drawn = figure(3.6 + 0.22 * len(runs))
     for axes, quantity, scale, label in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
+        drawn.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
         lines: list[Line2D] = []
         for i, records in enumerate(runs.values()):
-            color, style = COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)]
-            axes.plot(
-                *select_points(records, f"train_{quantity}", scale), color, linestyle=":", lw=1
-            )
-            at, values = select_points(records, f"{find_split(records)}_{quantity}", scale)
-            lines += axes.plot(at, values, color, linestyle=style, marker="o", markersize=3)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
+            style = style_run(i)
+            trained = select_points(records, f"train_{quantity}", scale)
+            axes.plot(*trained, **style | {"linestyle": ":", "lw": 1})
+            evaluated = select_points(records, f"{find_split(records)}_{quantity}", scale)
+            lines += axes.plot(*evaluated, marker="o", markersize=3, **style)
+        finish(axes, xlabel="epoch", ylabel=label)
+        use_integer_ticks(axes.xaxis)
     names = [
         escape_math(name) + " (validation)" * (find_split(records) == "validation")
         for name, records in runs.items()
     ]
-    figure.legend(lines, names, loc="outside lower left", frameon=False)
-    return figure
+    drawn.legend(lines, names, loc="outside lower left", frameon=False)
+    return drawn
 
 
 def metrics(records: list[dict[str, Any]]) -> Figure:
@@ -66,49 +62,42 @@ def metrics(records: list[dict[str, Any]]) -> Figure:
         name for record in select_epochs(records) for name in select_metrics(record)
     )
     rows = -(-len(names) // COLUMNS)
-    figure = Figure(figsize=(9, 0.4 + 2.3 * rows), layout="constrained")
+    drawn = figure(0.4 + 2.3 * rows)
     for place, name in enumerate(names, 1):
-        axes = figure.add_subplot(rows, COLUMNS, place)
+        axes = drawn.add_subplot(rows, COLUMNS, place)
         axes.plot(*select_points(records, f"{split}_{name}"), COLORS[1], marker="o", markersize=3)
         axes.set_title(escape_math(name), fontsize=9, loc="left")
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.set_xlabel("epoch", fontsize=8)
-    return figure
+        _finish_panel(axes)
+    return drawn
 
 
 def throughput(records: list[dict[str, Any]]) -> Figure:
     """Draw the images a second of training over the epochs."""
-    figure = Figure(figsize=(9, 2.4), layout="constrained")
-    axes = figure.subplots()
+    drawn = figure(2.4)
+    axes = drawn.subplots()
     axes.plot(*select_points(records, "images_per_second"), COLORS[0], marker="o", markersize=3)
-    axes.set(xlabel="epoch", ylabel="images/s")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
-    axes.grid(alpha=0.3)
-    return figure
+    finish(axes, xlabel="epoch", ylabel="images/s")
+    use_integer_ticks(axes.xaxis)
+    return drawn
 
 
 def health(records: list[dict[str, Any]]) -> Figure:
     """Draw each measure over the epochs, with a line for each layer and the limits of its range.
 
-    Every record must have `health`. Earlier layers are darker.
+    Every record must have `health`. Earlier layers are darker. Measures without a number in any
+    record, such as the floor of neurons without scales, have no panel.
     """
-    layers = list(records[-1]["health"])
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.9, len(layers)))
-    shown = [
-        measure
-        for measure in HEALTH
-        if any(_select(records, measure, layer)[1] for layer in layers)
-    ]
+    layers, shown = list(records[-1]["health"]), list_measures(records)
     rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(9, 0.6 + 2.1 * rows), layout="constrained")
+    drawn = figure(0.6 + 2.1 * rows)
     lines: list[Line2D] = []
     for place, measure in enumerate(shown, 1):
         of_layers = [_select(records, measure, layer) for layer in layers]
-        lines = _draw_measure(figure.add_subplot(rows, COLUMNS, place), measure, of_layers, shades)
+        lines = _draw_measure(drawn.add_subplot(rows, COLUMNS, place), measure, of_layers)
     # The names of all layers of a deep network would fill the figure.
     named = np.unique(np.linspace(0, len(layers) - 1, MOST_NAMED).round().astype(int))
-    figure.legend(
+    drawn.legend(
         [lines[i] for i in named],
         [escape_math(layers[i]) for i in named],
         loc="outside lower left",
@@ -116,7 +105,15 @@ def health(records: list[dict[str, Any]]) -> Figure:
         fontsize=8,
         frameon=False,
     )
-    return figure
+    return drawn
+
+
+def list_measures(records: list[dict[str, Any]]) -> list[str]:
+    """Return the measures of `HEALTH` that have a number in some record with `health`."""
+    values = [
+        layer for record in records if record.get("health") for layer in record["health"].values()
+    ]
+    return [name for name in HEALTH if any(each.get(name) is not None for each in values)]
 
 
 def _select(
@@ -130,23 +127,30 @@ def _select(
 
 
 def _draw_measure(
-    axes: Axes, measure: str, of_layers: list[tuple[list[float], list[float]]], shades: np.ndarray
+    axes: Axes, measure: str, of_layers: list[tuple[list[float], list[float]]]
 ) -> list[Line2D]:
     lines: list[Line2D] = []
-    for (at, values), shade in zip(of_layers, shades, strict=True):
+    for (at, values), shade in zip(of_layers, shades(len(of_layers)), strict=True):
         lines += axes.plot(at, values, color=shade, marker="o", markersize=2, lw=1)
     largest = max(max(values, default=0) for _, values in of_layers)
-    # At least 1 %, because an axis of zeros would have no height.
-    axes.set_ylim(0, top := 1.1 * max(largest, 1))
+    # At least 1 %, because an axis of zeros would have no height; from below 0, because lines of
+    # zeros on the frame would look like no data.
+    top = 1.1 * max(largest, 1)
+    axes.set_ylim(-0.04 * top, top)
     for limit in LIMITS:
         for bound in (limit.least, limit.most):
             if limit.measure == measure and 100 * bound <= top:
-                axes.axhline(100 * bound, color="#d55e00", linestyle="--", lw=1)
+                axes.axhline(100 * bound, color=COLORS[1], linestyle="--", lw=1)
     axes.set_title(HEALTH[measure], fontsize=9, loc="left")
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.3)
-    axes.set_xlabel("epoch", fontsize=8)
+    _finish_panel(axes)
     return lines
+
+
+def _finish_panel(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.grid(alpha=0.3)
+    use_integer_ticks(axes.xaxis)
 
 
 def order_layers(found: Mapping[str, np.ndarray], order: Sequence[str]) -> dict[str, np.ndarray]:

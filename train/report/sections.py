@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from pit_jax.analysis.plots import scales
 
 from .. import figures
+from ..config.limits import count_epochs
 from ..config.own import shorten_name
 from ..monitor.health import find_complaints
 from ..run import restore
@@ -29,14 +30,15 @@ from . import figures as report_figures
 from .page import parts, render_page, show_figure
 
 PROGRAM, NONE = "report", "–"
-# The columns of the table of evaluations by train.evaluate.
+# The columns of the table of evaluations by train.evaluate; one may be empty.
+AMONG_FIVE = "among five"
 EVALUATED = (
-    *("file", "checkpoint", "on", "images", "accuracy", "among five"),
+    *("file", "checkpoint", "on", "images", "accuracy", AMONG_FIVE),
     *("negative log-likelihood", "calibration error"),
 )
 
 
-class Run(NamedTuple):
+class RunRecord(NamedTuple):
     """The data that a page shows of a run; `summary` is empty until the run has finished."""
 
     name: str
@@ -57,14 +59,14 @@ class Run(NamedTuple):
         return find_split(self.records)
 
 
-def read_run(workdir: Path, name: str) -> Run:
+def read_run(workdir: Path, name: str) -> RunRecord:
     """Read the files of a run; raise UserError if there is no run, or a file is damaged."""
     files = sorted((workdir / "evaluation").glob("*.json"))
     config = read_config(workdir)
     saved = None
     if find_newest_step(workdir, "last") is not None:
         saved = restore.identify_checkpoint(workdir, "last")
-    return Run(
+    return RunRecord(
         name,
         workdir,
         config=config,
@@ -79,7 +81,7 @@ def read_run(workdir: Path, name: str) -> Run:
     )
 
 
-def make_page(runs: list[Run]) -> str:
+def make_page(runs: list[RunRecord]) -> str:
     """Return the page of `runs`."""
     body: list[str] = []
     if len(runs) > 1:
@@ -92,7 +94,7 @@ def make_page(runs: list[Run]) -> str:
     return render_page(of, body, PROGRAM)
 
 
-def _show_run(run: Run) -> Iterator[str]:
+def _show_run(run: RunRecord) -> Iterator[str]:
     yield parts.table((), _list_facts(run).items())
     if not run.summary:
         yield parts.paragraph("This run has not finished; the page shows its epochs so far.")
@@ -121,16 +123,15 @@ def _show_run(run: Run) -> Iterator[str]:
         )
     if run.last_scales:
         yield from _show_scales(run)
-    if any(record.get("health") for record in run.records):
+    if report_figures.list_measures(run.records):
         yield from _show_health(run)
     if run.evaluations:
-        rows = [_list_evaluation(*each) for each in run.evaluations.items()]
         yield parts.heading("Evaluations")
-        yield parts.table(EVALUATED, rows)
+        yield parts.table(*_tabulate_evaluations(run.evaluations))
     yield from _show_config(run)
 
 
-def _show_scales(run: Run) -> Iterator[str]:
+def _show_scales(run: RunRecord) -> Iterator[str]:
     last = report_figures.order_layers(run.last_scales, list(run.summary.get("rates", ())))
     yield parts.heading("Scales a")
     step = run.saved.step if run.saved else 0
@@ -147,7 +148,7 @@ def _show_scales(run: Run) -> Iterator[str]:
     yield parts.details("scales as numbers", parts.table(header, rows))
 
 
-def _show_health(run: Run) -> Iterator[str]:
+def _show_health(run: RunRecord) -> Iterator[str]:
     records = [record for record in run.records if record.get("health")]
     last = records[-1]["health"]
     yield parts.heading("Health")
@@ -158,15 +159,16 @@ def _show_health(run: Run) -> Iterator[str]:
     )
     for complaint in find_complaints(last).values():
         yield parts.paragraph(f"Out of range at the end: {complaint.text}.")
+    measures = report_figures.list_measures(records)
     rows = [
-        [layer, *(_format_percent(values.get(measure)) for measure in report_figures.HEALTH)]
+        [layer, *(_format_percent(values.get(measure)) for measure in measures)]
         for layer, values in last.items()
     ]
-    header = ("neuron layer", *report_figures.HEALTH)
+    header = ("neuron layer", *measures)
     yield parts.details("health as numbers", parts.table(header, rows))
 
 
-def _show_config(run: Run) -> Iterator[str]:
+def _show_config(run: RunRecord) -> Iterator[str]:
     yield parts.heading("Config and environment")
     yield parts.details("config", parts.table((), _flatten(run.config).items()))
     keys = list(dict.fromkeys(key for start in run.starts for key in start))
@@ -175,7 +177,7 @@ def _show_config(run: Run) -> Iterator[str]:
     yield parts.details("environment of every start", parts.table(columns, rows))
 
 
-def _list_facts(run: Run) -> dict[str, str]:
+def _list_facts(run: RunRecord) -> dict[str, str]:
     """Return the rows of the table of a run: its config and results."""
     config, ended = run.config, select_epochs(run.records)
     parameters, num_scales = run.parameters or (None, None)
@@ -186,7 +188,7 @@ def _list_facts(run: Run) -> dict[str, str]:
         "network": shorten_name(config["model"]["name"]),
         "neuron": shorten_name(config["neuron"]["name"]),
         "steps, levels": format_steps_and_levels(config),
-        "epochs": f"{ended[-1].get('epoch', NONE) if ended else 0} of {config['epochs']}",
+        "epochs": f"{ended[-1].get('epoch', NONE) if ended else 0} of {count_epochs(config)}",
         **_list_accuracies(run, ended),
         **_list_metrics(run, ended),
         "parameters": NONE if parameters is None else f"{parameters:,}",
@@ -197,7 +199,7 @@ def _list_facts(run: Run) -> dict[str, str]:
     }
 
 
-def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
+def _list_accuracies(run: RunRecord, ended: list[dict[str, Any]]) -> dict[str, str]:
     """Return the last and best accuracies by split; `ended` has the records of the epochs."""
     key = f"{run.split}_accuracy"
     # `max` returns the first of equal epochs, which is also the one whose checkpoint a run keeps.
@@ -218,7 +220,7 @@ def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _list_metrics(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
+def _list_metrics(run: RunRecord, ended: list[dict[str, Any]]) -> dict[str, str]:
     """Return the metrics of `config.metrics` at the end of the last epoch."""
     found = select_metrics(ended[-1]) if ended else {}
     return {
@@ -227,7 +229,7 @@ def _list_metrics(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _compare(runs: list[Run]) -> Iterator[str]:
+def _compare(runs: list[RunRecord]) -> Iterator[str]:
     facts = [_list_facts(run) for run in runs]
     names = [run.name for run in runs]
     all_facts = dict.fromkeys(what for fact in facts for what in fact)
@@ -249,6 +251,17 @@ def _compare(runs: list[Run]) -> Iterator[str]:
         yield parts.table(["", *names], differing)
     else:
         yield parts.paragraph("All runs have the same config.")
+
+
+def _tabulate_evaluations(
+    evaluations: dict[str, dict[str, Any]],
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows; no column of the five best answers if there are too few classes."""
+    rows = [list(EVALUATED), *(_list_evaluation(*each) for each in evaluations.items())]
+    if not any("top5_accuracy" in found for found in evaluations.values()):
+        place = EVALUATED.index(AMONG_FIVE)
+        rows = [row[:place] + row[place + 1 :] for row in rows]
+    return rows[0], rows[1:]
 
 
 def _list_evaluation(name: str, found: dict[str, Any]) -> list[str]:

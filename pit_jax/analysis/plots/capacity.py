@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLORS, figure, finish
 from pit_jax.display import escape_math
+from pit_jax.plots.style import COLORS, figure, finish
 
 # Name, label, marker and its size: both of two equal counts stay visible.
 COUNTS = (

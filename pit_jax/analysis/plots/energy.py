@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 from pit_jax.display import escape_math
+from pit_jax.plots.style import COLORS, GRAY, figure, finish, get_ink
 
 BAR = 0.4
 PARTS = ("MACs", "accumulations", "neurons and sums")
@@ -42,6 +42,7 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
         color=[COLORS[1 if layer.energy[0] else 0] for layer in layers],
         # NaN draws no line; 0 would draw its two caps.
         xerr=[layer.deviation or np.nan for layer in layers],
+        ecolor=get_ink(),
         capsize=2,
     )
     counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GRAY)
@@ -56,7 +57,7 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
         energies.barh(rows - BAR / 2, width, BAR, left=start, color=color, label=PARTS[part])
         start = start + width
     spread = [layer.energy_deviation or np.nan for layer in layers]
-    energies.errorbar(start, rows - BAR / 2, xerr=spread, fmt="none", ecolor="black", capsize=2)
+    energies.errorbar(start, rows - BAR / 2, xerr=spread, fmt="none", ecolor=get_ink(), capsize=2)
     twins = [layer.twin_energy for layer in layers]
     energies.barh(rows + BAR / 2, twins, BAR, color=GRAY, label="quantized twin, dense")
     finish(energies, xlabel="operations (nJ a sample)")

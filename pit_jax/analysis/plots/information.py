@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.information import Loss
 from pit_jax.analysis.jackknife import Estimate
-from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish, shades
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.style import GRAY, figure, finish, shades, style_run
 
 # Title and axis of the measures that a figure shows, in the order of its panels.
 PANELS = {
@@ -58,8 +58,7 @@ def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) ->
         for i, (run, losses) in enumerate(runs.items()):
             one = [_average_steps(loss, name) for loss in losses.values()]
             shift = 0.3 * (i - (len(runs) - 1) / 2) / max(len(runs), 2)
-            style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
-            _draw_intervals(axes, one, shift, label=escape_math(run), **style)
+            _draw_intervals(axes, one, shift, label=escape_math(run), **style_run(i))
         finish(axes, title=title, ylabel=label)
     panels.flat[3].axhline(1, color=GRAY, linestyle=":")
     deepest = max(map(len, runs.values()))

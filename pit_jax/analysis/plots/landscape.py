@@ -8,8 +8,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
-from pit_jax.analysis.plots.style import ORDERED, WIDTH, figure
 from pit_jax.display import escape_math
+from pit_jax.plots.style import ORDERED, WIDTH, figure, get_ink
 
 LEVELS = 18
 # Smaller losses are drawn as this one, since 0 has no logarithm.
@@ -50,7 +50,7 @@ def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
             x, y, heights, cmap=ORDERED, vmin=lowest, vmax=highest, rcount=100, ccount=100
         )
         at = float(heights[middle, middle])
-        panel.plot([0, 0], [0, 0], [at, highest], color="black", linewidth=1, zorder=10)
+        panel.plot([0, 0], [0, 0], [at, highest], color=get_ink(), linewidth=1, zorder=10)
         panel.text(0, 0, highest, f"{losses[middle, middle]:.2g} at the weights ", ha="right")
         panel.zaxis.set_major_locator(MultipleLocator())
         panel.zaxis.set_major_formatter(FuncFormatter(lambda z, _: f"{10**z:.2g}"))

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.membrane import Density
-from pit_jax.analysis.plots.style import COLORS, ORDERED, figure, finish
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.style import COLORS, ORDERED, figure, finish, use_integer_ticks
 
 # Panels in a row, and the share of outermost membranes that are not drawn.
 ROW, HIDDEN = 4, 0.002
@@ -39,7 +38,7 @@ def surfaces(layers: Mapping[str, Density]) -> Figure:
         about = f"n = {each.samples:,}, bandwidth {each.bandwidth:.2g}"
         axes.set_title(f"{escape_math(name)}\n{about}", fontsize=9)
         axes.set_zlabel("density")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        use_integer_ticks(axes.yaxis)
         axes.tick_params(labelsize=7)
         axes.view_init(elev=32, azim=-58)
         axes.set_box_aspect(None, zoom=0.85)
@@ -61,11 +60,18 @@ def plot_from_above(layers: Mapping[str, Density]) -> Figure:
             axes.set_ylim(bottom=0)
             finish(axes)
         else:
-            # Rasterized, because an SVG with a shape for each cell would be large.
+            # Edges, because cells around a single step would have no width. Rasterized, because an
+            # SVG with a shape for each cell would be large.
+            edges = np.arange(len(density) + 1) + 0.5
+            half = (each.at[1] - each.at[0]) / 2
             axes.pcolormesh(
-                range(1, len(density) + 1), at, density.T, cmap=ORDERED, rasterized=True
+                *(edges, np.append(at - half, at[-1] + half), density.T),
+                cmap=ORDERED,
+                rasterized=True,
             )
-            axes.plot(range(1, len(density) + 1), each.mean, color="white", lw=1)
+            centers = np.arange(len(density)) + 1
+            axes.plot(centers, each.mean, color="white", lw=1, marker="o", markersize=2)
+            use_integer_ticks(axes.xaxis)
         title = f"{escape_math(name)}\nbandwidth {each.bandwidth:.2g}"
         axes.set_title(title, fontsize=7, loc="left")
         axes.tick_params(labelsize=7)

@@ -6,9 +6,9 @@ from types import MappingProxyType
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLORS, figure, finish
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.style import COLORS, figure, finish, get_ink
 
 MIB = 2**20
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -32,7 +32,7 @@ def parts(
     rows = [row for row, step in enumerate(steps) if step in measured]
     if rows:
         peaks = [measured[step] / MIB for step in steps if step in measured]
-        axes.scatter(peaks, rows, marker="|", s=250, c="black", lw=3, label="measured peak")
+        axes.scatter(peaks, rows, marker="|", s=250, c=get_ink(), lw=3, label="measured peak")
     axes.set_yticks(range(len(steps)), list(map(escape_math, steps)))
     axes.invert_yaxis()
     axes.margins(x=0.13)

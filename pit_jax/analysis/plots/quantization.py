@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish
 from pit_jax.analysis.quantization import Quantization
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.style import COLORS, GRAY, figure, finish, style_run
 
 NAMES = {
     "binary": "binary, threshold 1",
@@ -94,8 +94,7 @@ def plot_against_levels(
                 place,
                 mean,
                 (mean - least, most - mean),
-                color=COLORS[i % len(COLORS)],
-                linestyle=LINES[i % len(LINES)],
+                **style_run(i),
                 marker=MARKERS[i % len(MARKERS)],
                 markersize=4,
                 elinewidth=0.7,

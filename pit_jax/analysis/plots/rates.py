@@ -1,15 +1,16 @@
 """Firing rates of every layer and step, histograms of counts, and synchrony."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
 from pit_jax.analysis.rates import stack_steps
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.layers import MOST_BARS, choose_height, draw_rates
+from pit_jax.plots.style import COLORS, figure, finish, style_run, use_integer_ticks
 
 # Panels in a row.
 ROW = 4
@@ -18,34 +19,24 @@ ROW = 4
 def plot_over_steps(
     rates: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[np.ndarray, np.ndarray]], n: int
 ) -> Figure:
-    """Draw the rates `[T]` of every layer (Fig. 6), a bar for each step, with intervals."""
-    whole = stack_steps(rates.values())
-    lows, highs = (stack_steps(ends) for ends in zip(*intervals.values(), strict=True))
-    steps = whole.shape[1]
-    drawn = figure(1.4 + (0.06 * steps + 0.22) * len(rates))
+    """Draw the rates `[T]` of every layer (Fig. 6): bars with intervals, or many steps as colors.
+
+    The figure of many steps states the largest half width of the intervals.
+    """
+    means = 100 * stack_steps(rates.values())
+    ends = 100 * np.stack([stack_steps(end) for end in zip(*intervals.values(), strict=True)])
+    spread = np.abs(ends - means)
+    layers, steps = means.shape
+    drawn = figure(choose_height(layers, steps))
     axes = drawn.subplots()
-    height = 0.84 / steps
-    for t, shade in enumerate(shades(steps)):
-        mean = 100 * whole[:, t]
-        ends = 100 * np.stack([lows[:, t], highs[:, t]], axis=1)
-        axes.barh(
-            np.arange(len(rates)) + (t - (steps - 1) / 2) * height,
-            mean,
-            height,
-            xerr=np.abs(ends.T - mean),
-            error_kw={"elinewidth": 0.8},
-            color=shade,
-            label=f"t = {t + 1}",
-        )
-    axes.set_yticks(range(len(rates)), list(map(escape_math, rates)))
-    axes.set_ylim(len(rates) - 0.45, -0.55)
-    finish(axes, xlabel=f"mean firing rate (% of D); bars: 95 % interval over {n:,} samples")
-    if steps > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(steps, 10), **SMALL)
+    if steps > MOST_BARS:
+        draw_rates(axes, means, list(rates), "mean firing rate (% of D)")
+        widest = np.nanmax(spread)
+        axes.set_xlabel(f"time step; 95 % intervals over {n:,} samples: at most ± {widest:.2g}")
+    else:
+        label = f"mean firing rate (% of D); bars: 95 % interval over {n:,} samples"
+        draw_rates(axes, means, list(rates), label, spread)
     return drawn
-
-
-SMALL = {"frameon": False, "fontsize": 8, "columnspacing": 1.0, "handlelength": 1.2}
 
 
 def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
@@ -54,18 +45,15 @@ def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):
         means = 100 * stack_steps(rates.values())
-        style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
         layers, steps = means.shape
-        label = escape_math(name)
-        left.plot(
-            range(1, layers + 1), np.nanmean(means, 1), marker="o", ms=4, label=label, **style
-        )
-        right.plot(range(1, steps + 1), np.nanmean(means, 0), marker="o", ms=4, **style)
+        style: dict[str, Any] = {"marker": "o", "ms": 4, **style_run(i)}
+        left.plot(range(1, layers + 1), np.nanmean(means, 1), label=escape_math(name), **style)
+        right.plot(range(1, steps + 1), np.nanmean(means, 0), **style)
     finish(left, xlabel="neuron layer", ylabel=f"firing rate (% of D), {n:,} samples")
     finish(right, xlabel="time step", ylabel="firing rate, mean of the layers (% of D)")
     for axes in (left, right):
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        use_integer_ticks(axes.xaxis)
     drawn.legend(loc="outside lower left", frameon=False, ncols=2)
     return drawn
 

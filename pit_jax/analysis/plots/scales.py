@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
 from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
+from pit_jax.plots.style import COLORS, GRAY, figure, finish, get_ink, use_integer_ticks
 
 # Panels in a row.
 ROW = 4
@@ -42,8 +42,8 @@ def scales(
             boxprops={"facecolor": color, "edgecolor": color, "alpha": 0.6},
             whiskerprops={"color": color},
             capprops={"color": color},
-            # Visible even where all scales are equal.
-            medianprops={"color": "black"},
+            # Visible even where all scales are equal, and on dark pages.
+            medianprops={"color": get_ink()},
         )
     values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
     if values.max() > 20 * values.min():
@@ -87,7 +87,7 @@ def plot_over_steps(
         axes.set_ylim(bottom=0)
         finish(axes)
         axes.tick_params(labelsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        use_integer_ticks(axes.xaxis)
     drawn.supxlabel("time step; line: median of the channels, band: middle half", fontsize=9)
     drawn.supylabel("scale a", fontsize=9)
     drawn.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pit_jax.analysis.plots.style import figure
+from pit_jax.plots.style import figure
 from tests.train.analyze.helpers import analyze, read_page, read_table
 from tests.train.helpers import limit_devices, read_contents
 from train.analyze import ANALYSES
