@@ -2,9 +2,11 @@
 
 python -m train.main --config configs/folder.py
 
-Give the folder, and the height and width to which images are resized:
+Give the folder, and the height and width to which images are resized. It can also have a folder for
+each class, or tables of labels; the same page is for data sets of TensorFlow Datasets:
 
     --config.data.data_dir=DIR --config.data.size=64
+    --config.data.name=tfds/tf_flowers
 
 An SEW-ResNet18 of half the width is small enough for CPUs. For many or large images use
 --config.model.width=64 or --config.model.name=sew_resnet34, which can start from published weights

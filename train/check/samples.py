@@ -1,7 +1,10 @@
 """The samples of a data set: counts by class, blank samples, and duplicates in both splits."""
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
+
+from pit_jax.display import show_name
 
 from ..data import Dataset
 from ..data.dataset import Batch
@@ -32,7 +35,8 @@ def make_table(dataset: Dataset, *, own: bool = False) -> Table:
         table.add_column(split, justify="right")
     if dataset.num_classes <= MOST_ROWS:
         for label in range(dataset.num_classes):
-            table.add_row(str(label), *(f"{of[label]:,}" for of in counts.values()))
+            name = _name_class(dataset, label)
+            table.add_row(name, *(f"{of[label]:,}" for of in counts.values()))
     else:
         ranges = (f"{of.min():,} to {of.max():,} each" for of in counts.values())
         table.add_row(f"0 to {dataset.num_classes - 1}", *ranges)
@@ -41,6 +45,13 @@ def make_table(dataset: Dataset, *, own: bool = False) -> Table:
     for published in [] if own else PUBLISHED.get(dataset.name, []):
         table.add_row("published", *(f"{count:,}" for count in published))
     return table
+
+
+def _name_class(dataset: Dataset, label: int) -> str:
+    """Return a label, and the name of its class if that says more."""
+    name = show_name(dataset.classes[label]) if dataset.classes else ""
+    # Names are a user's own, and may look like markup.
+    return str(label) if name in ("", str(label)) else f"{label} {escape(name)}"
 
 
 def check_counts(dataset: Dataset, *, own: bool = False) -> list[str]:

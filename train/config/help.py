@@ -15,6 +15,7 @@ from .parts import (
     Kind,
     Option,
     find_kind,
+    list_collections,
     list_functions,
     list_inner,
     list_names,
@@ -74,7 +75,8 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
     if section is None and what in DEFAULTS:
         section = make_default_section(config, what)
     if not kind.only:
-        names = ", ".join(list_names(what)) if kind.table else ""
+        collections = [f"{each}/NAME" for each in list_collections(what)]
+        names = ", ".join([*list_names(what), *collections]) if kind.table else ""
         meaning = f"{names}, {PATH}" if names else PATH.removeprefix("or ")
         lines += _format_key(join(what, "name"), "str", (section or {}).get("name"), meaning)
     if section is None and not kind.only:

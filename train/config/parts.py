@@ -56,6 +56,8 @@ class Options(NamedTuple):
 
 
 KEYS = ".keys"
+# Names of data sets such as `tfds/NAME`: functions that take NAME first.
+COLLECTIONS = "..data:COLLECTIONS"
 NEURON = Kind("pit_jax.neurons:NEURONS")
 KINDS = {
     "": Kind(only=f"{KEYS}:RunKeys"),
@@ -121,20 +123,24 @@ def find_part(what: str, name: Any = None) -> Callable[..., Any]:
     if kind.only:
         only: Callable[..., Any] = _load(kind.only)
         return only
-    table = list_names(what)
+    table, collections = list_names(what), list_collections(what)
     if isinstance(name, str) and name in table:
         return table[name]
+    collection, slash, inner = name.partition("/") if isinstance(name, str) else ("", "", "")
+    if slash and collection in collections:
+        # The newest version is read; a colon would make the name an import path.
+        if not inner or ":" in inner:
+            raise UserError(
+                f"config.data.name is {show_value(name)}; give the name of a data set without a "
+                f"version, such as {collection}/NAME."
+            )
+        return partial(collections[collection], inner)
     if isinstance(name, str) and ":" in name:
         return import_part(name, f"{what}.name")
-    if what == "data" and str(name).startswith(("tfds/", "tonic/")):
-        raise UserError(
-            f"config.data.name is {show_value(name)}: data sets of other collections are "
-            "not read yet. Write a function that returns arrays and name it "
-            "package.module:function; see docs/guide/own_parts.md."
-        )
     near = difflib.get_close_matches(str(name), table, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    names = f"{', '.join(sorted(table))}, or " if table else ""
+    named = [*sorted(table), *(f"{each}/NAME" for each in collections)]
+    names = f"{', '.join(named)}, or " if named else ""
     path = "an import path package.module:Name."
     raise UserError(f"config.{what}.name is {show_value(name)}; it can be {names}{path}{hint}")
 
@@ -144,6 +150,12 @@ def list_names(what: str) -> Mapping[str, Callable[..., Any]]:
     kind = find_kind(what) or Kind()
     table: Mapping[str, Callable[..., Any]] = _load(kind.table) if kind.table else {}
     return table
+
+
+def list_collections(what: str) -> Mapping[str, Callable[..., Any]]:
+    """Return the functions for names such as `tfds/NAME`, which only the section `data` has."""
+    found: Mapping[str, Callable[..., Any]] = _load(COLLECTIONS) if what == "data" else {}
+    return found
 
 
 def list_options(what: str, function: Callable[..., Any]) -> Options:

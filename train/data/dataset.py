@@ -54,12 +54,15 @@ class Split(Protocol):
         """Raise `UserError` for a damaged file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArraySplit:
     """A split in memory: images `N H W C` or frames of counts `N T H W C`, labels `N` (int32)."""
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} {describe_samples(self)}"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,7 +103,7 @@ class ArraySplit:
         """Do nothing: files were verified when they were read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DiskSplit:
     """A split that is read sample by sample: `read(index, rng)` returns an image and its label.
 
@@ -116,6 +119,9 @@ class DiskSplit:
     verify: Callable[[], None]
     dtype: np.dtype = np.dtype(np.uint8)
     identity: str = ""
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} {describe_samples(self)} on disk"
 
     def __len__(self) -> int:
         return sum(self.per_class)
@@ -148,14 +154,22 @@ class DiskSplit:
         return np.array(self.per_class)
 
 
-@dataclass(frozen=True)
+def describe_samples(split: Split) -> str:
+    """Return the kind of the samples, such as `images 8x8x1 uint8`, for a line on a split."""
+    *steps, height, width, channels = split.shape
+    kind = f"recordings of {steps[0]} frames" if steps else "images"
+    return f"{kind} {height}x{width}x{channels} {split.dtype}"
+
+
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
     All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
     they enter the network unchanged. The best epoch is chosen on the images of `validation`.
     `subset` is empty, or has the indices that the images of `train` and of `validation` have in
-    the whole training split. `notes` has sentences on what was skipped or converted.
+    the whole training split. `notes` has sentences on what was skipped or converted. `read_file`
+    reads another file, of the kind that the data set was read from, as one of its samples.
     """
 
     name: str
@@ -168,6 +182,15 @@ class Dataset:
     validation: Split | None = None
     subset: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    read_file: Callable[[Path], np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        counts = [f"{len(split):,} {name}" for name, split in splits.items() if split is not None]
+        return (
+            f"{self.name}: {', '.join(counts[:-1])} and {counts[-1]} "
+            f"{describe_samples(self.train)}, {self.num_classes:,} classes"
+        )
 
 
 class DataNotFound(UserError):
@@ -189,7 +212,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     It has the names of the classes in the order of their labels, the normalization, and for each
     split the number of samples and a hash. In memory, all labels and samples are hashed, or only
     some samples above `HASHED_BYTES`; on disk, the numbers by class and the split's `identity`.
-    Equal data have equal descriptions.
+    Equal data have equal descriptions, except for the last digits in `input`, from which a network
+    is used without its data.
     """
     splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
     return {
@@ -199,6 +223,12 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         # Rounded: the last digits of a sum depend on the processor.
         "mean": [round(value, 6) for value in dataset.mean],
         "std": [round(value, 6) for value in dataset.std],
+        "input": {
+            "shape": list(dataset.test.shape),
+            "dtype": str(dataset.test.dtype),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+        },
     } | {
         name: {"samples": len(split), "sha256": _hash_split(split, dataset.num_classes)}
         for name, split in splits.items()

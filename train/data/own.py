@@ -102,8 +102,8 @@ def _count_classes(place: _Place, splits: list[ArraySplit]) -> int:
     most = max(int(split.labels.max()) for split in splits)
     if min(int(split.labels.min()) for split in splits) == 1:
         raise place.refuse(
-            f"labels are 1 to {most}, but the first class is 0. For {most} classes return "
-            f'labels - 1; for {most + 1}, of which class 0 has no sample, return "classes" too'
+            f"labels are 1 to {most}, but the first class is 0. For {most} classes use "
+            f'labels - 1; for {most + 1}, of which class 0 has no sample, give "classes" too'
         )
     return most + 1
 
@@ -187,7 +187,7 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
     if is_first or height <= 4 < width and width == channels:
         raise place.refuse(
             f"images of the shape {images.shape} have {height} rows and {channels} channels; "
-            f"should channels come last? For {height} channels first, return "
+            f"should channels come last? For {height} channels first, use "
             "np.moveaxis(images, -3, -1)"
         )
     if images.dtype.kind == "f":
@@ -213,7 +213,7 @@ def _advise_type(images: np.ndarray) -> str:
         return f'{found}; convert them with images.astype("uint8")'
     if images.dtype == np.uint16 and most > 255:
         return f'{found}; if white is 65,535, convert them with (images // 257).astype("uint8")'
-    return f"{found}; scale them to 0 to 255 as white is 255, or return floats"
+    return f"{found}; scale them to 0 to 255 as white is 255, or use floats"
 
 
 def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
@@ -246,10 +246,10 @@ def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
 def _read_labels(place: _Place, labels: np.ndarray) -> np.ndarray:
     if labels.ndim != 1:
         advice = "labels.ravel()" if labels.shape[1:] == (1,) else "labels.argmax(axis=1)"
-        how = f"; return {advice}" if labels.ndim == 2 else ""
+        how = f"; use {advice}" if labels.ndim == 2 else ""
         raise place.refuse(f"labels must be [N], a class for each image, got {labels.shape}{how}")
     if labels.size and labels.dtype.kind not in "iu":
-        how = '; return labels.astype("int32")' if _is_whole(labels) else ""
+        how = '; use labels.astype("int32")' if _is_whole(labels) else ""
         raise place.refuse(f"labels must be whole numbers, got {labels.dtype}{how}")
     if labels.size:
         least, most = int(labels.min()), int(labels.max())
@@ -306,7 +306,7 @@ def _read_normalization(
     if len(given) == 1:
         raise place.refuse(f"expected both mean and std, or neither, got only {given[0]}")
     if not given:
-        return _measure(train.images)
+        return measure(train.images)
     channels = train.shape[-1]
     mean, std = (_read_channels(place, key, returned[key], channels) for key in given)
     if min(mean) < 0 or max(mean) > 1 or min(std) <= 0 or max(std) > 1:
@@ -327,7 +327,7 @@ def _read_channels(place: _Place, key: str, given: Any, channels: int) -> tuple[
     return tuple(values.tolist())
 
 
-def _measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and std per channel of uint8 images whose pixels are scaled to 0..1."""
     pixels = images.reshape(-1, images.shape[-1])
     count = len(pixels)

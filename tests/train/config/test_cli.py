@@ -186,7 +186,7 @@ def test_the_error_for_an_invalid_value_names_its_key(override, complaint):
         (["--config", "digit"], "there is no config file digit; did you mean digits?"),
         (["--config", "base"], "there is no config file base;"),
         (["--config", "tests/train/tiny"], "did you mean tests/train/tiny.py?"),
-        (["--config", "configs/lief.py:lif"], "one of cifar10, cifar100,"),
+        (["--config", "configs/lief.py:lif"], "one of arrays, cifar10, cifar100,"),
         (["--config", f"{TINY}:lif"], "has no variants; remove :lif."),
     ],
 )

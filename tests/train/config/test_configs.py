@@ -26,6 +26,8 @@ SHAPES = {
     "mnist": ((28, 28, 1), 10),
     "fashion_mnist": ((28, 28, 1), 10),
     "folder": ((64, 64, 3), 4),
+    "arrays": ((28, 28, 1), 3),
+    "event_folder": ((10, 48, 64, 2), 3),
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
     "dvs_digits": ((10, 20, 20, 2), 10),
@@ -35,15 +37,17 @@ SHAPES = {
     "imagenet": ((32, 32, 3), 1000),
 }
 OURS_BY_DEFAULT = {
+    "arrays",
     "digits",
     "dvs_digits",
+    "event_folder",
     "fashion_mnist",
     "folder",
     "mnist",
     "n_mnist",
     "smoke",
 }
-EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture", "n_mnist"}
+EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture", "event_folder", "n_mnist"}
 
 
 def load_config(name: str, variant: str):

@@ -114,8 +114,8 @@ def test_an_own_neuron_and_loss_are_typed_by_annotation_or_default(own):
         (["--config.loss=OWN_fails:loss"], "(OWN_fails.py, line 2, in <module>: KeyError: 'a')."),
         (["--config.loss=OWN_exits:loss"], "(OWN_exits.py, line 1, in <module>: SystemExit: 3)."),
         (["--config.schedule=OWN:polynomial", "--config.schedule.end=1"], "no key 'schedule.end'"),
-        (["--config.data=tfds/mnist"], "data sets of other collections are not read yet"),
-        (["--config.data.name=tonic/NMNIST"], "data sets of other collections are not read yet"),
+        (["--config.data=tfds/mnist:3.0.1"], "give the name of a data set without a version"),
+        (["--config.data.name=tonic/NMNIST", "--config.data.sizes=3"], "no key 'data.sizes'"),
     ],
 )
 def test_the_error_for_an_invalid_own_part_states_the_reason(own, words, complaint):

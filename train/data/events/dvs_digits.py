@@ -3,6 +3,7 @@
 import os
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,8 @@ from ..dataset import ArraySplit, Dataset
 from ..images.class_names import DIGITS
 from ..images.digits import read_digits
 from ..storage.cache import choose_cache_folder, load_or_make
-from .recordings import Frames, check_size, check_whole
+from .event_folder import read_recording
+from .recordings import Frames, check_size, check_whole, read_frames
 
 CAMERA = Camera(height=20, width=20)
 SIDE = 16  # Pixels of a digit, twice its own size; the other 4 are for the gaze to move.
@@ -34,7 +36,8 @@ def dvs_digits(
     check_whole("num_frames", num_frames)
     train, test = read_digits()
     size = (CAMERA.height, CAMERA.width)
-    check_size(len(train) + len(test), Frames(num_frames, "number", size, size))
+    options = Frames(num_frames, "number", size, size)
+    check_size(len(train) + len(test), options)
     cache, splits = choose_cache_folder(data_dir, cache_dir), {}
     for name, split in (("train", train), ("test", test)):
         # Seeds count through both splits, so no two samples have the same noise.
@@ -43,7 +46,18 @@ def dvs_digits(
         make = partial(record_frames, split.images[..., 0], first, num_frames)
         frames = load_or_make(cache, "dvs_digits", key, len(split.images), make)
         splits[name] = ArraySplit(frames, split.labels)
-    return Dataset("dvs_digits", splits["train"], splits["test"], len(DIGITS), classes=DIGITS)
+    return Dataset(
+        "dvs_digits",
+        splits["train"],
+        splits["test"],
+        len(DIGITS),
+        classes=DIGITS,
+        read_file=partial(_read_file, options),
+    )
+
+
+def _read_file(frames: Frames, file: Path) -> np.ndarray:
+    return _limit(read_frames(read_recording, frames, file))
 
 
 def record(image: np.ndarray, seed: int) -> np.ndarray:
@@ -58,4 +72,8 @@ def record_frames(images: np.ndarray, first_seed: int, num_frames: int, which: r
     counts = np.stack(
         [integrate_by_number(record(images[i], first_seed + i), num_frames, **size) for i in which]
     )
+    return _limit(counts)
+
+
+def _limit(counts: np.ndarray) -> np.ndarray:
     return np.minimum(counts, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -133,6 +133,7 @@ def load_frames(
     read: Reader,
     frames: Frames,
     cache_dir: Path,
+    validation: Sequence[Recording] = (),
 ) -> Dataset:
     """Return the recordings as counts `N T H W 2`, made once and then read from the cache.
 
@@ -140,24 +141,41 @@ def load_frames(
     Raises UserError that names the file if `read` fails. Call `frames.check` before the recordings
     are found: a mistake must not cost the minutes of an extraction or a download.
     """
-    check_size(len(train) + len(test), frames)
+    check_size(len(train) + len(test) + len(validation), frames)
     splits, notes = [], []
-    for recordings in (train, test):
+    for recordings in filter(None, (train, test, validation)):
         # Everything that the frames depend on. Raise the version when this code computes others.
         key = {
             "version": 3,
             "frames": frames,
             "files": [
                 [r.name, *known, r.start, r.end]
-                for r, known in zip(recordings, _take_fingerprints(recordings), strict=True)
+                for r, known in zip(recordings, fingerprint_recordings(recordings), strict=True)
             ],
         }
-        notes.append(cache_dir / f"{name}-notes-{hash_content(json.dumps(key))[:16]}")
+        notes.append(cache_dir / f"{name}-notes-{hash_key(key)}")
         make = partial(_make, tuple(recordings), read, frames, notes[-1])
         labels = np.array([recording.label for recording in recordings], np.int32)
         splits.append(ArraySplit(load_or_make(cache_dir, name, key, len(recordings), make), labels))
     print_notes(name, notes)
-    return Dataset(name, splits[0], splits[1], num_classes)
+    return Dataset(
+        name,
+        *splits[:2],
+        num_classes,
+        validation=splits[2] if validation else None,
+        read_file=partial(read_frames, read, frames),
+    )
+
+
+def hash_key(key: Mapping[str, Any]) -> str:
+    """Return a short hash of everything that frames depend on."""
+    return hash_content(json.dumps(key))[:16]
+
+
+def read_frames(read: Reader, frames: Frames, file: Path) -> np.ndarray:
+    """Return one more recording as counts `T H W 2`; raise UserError that names it."""
+    recording, notes = Recording(0, 0, file), Notes()
+    return integrate(recording, read_events(recording, read, zipfile.ZipFile, notes), frames, notes)
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -171,7 +189,7 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.stack([smaller(c) for c in frame], axis=-1) for frame in channels])
 
 
-def _take_fingerprints(recordings: Sequence[Recording]) -> list[list[int | str]]:
+def fingerprint_recordings(recordings: Sequence[Recording]) -> list[list[int | str]]:
     try:
         return take_fingerprints((recording.file, recording.member) for recording in recordings)
     except OSError as error:
@@ -194,18 +212,19 @@ def _make(
             recording = recordings[i]
             # The gestures of a file are neighbors, so the last file is kept instead of read again.
             if opened[0] != str(recording):
-                opened = str(recording), _read(recording, read, open_zip, notes)
-            made.append(_integrate(recording, opened[1], frames, notes))
+                opened = str(recording), read_events(recording, read, open_zip, notes)
+            made.append(integrate(recording, opened[1], frames, notes))
     save_notes(notes_folder, which.start, notes)
     return np.stack(made)
 
 
-def _read(
+def read_events(
     recording: Recording,
     read: Reader,
     open_zip: Callable[[Path], zipfile.ZipFile],
     notes: Notes,
 ) -> np.ndarray:
+    """Return the events of a whole file; raise UserError that names it if `read` fails."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SkippedWords)
         try:
@@ -250,9 +269,11 @@ def _check_growth(recording: Recording, member: zipfile.ZipInfo) -> None:
     _check_memory(recording, member.file_size)
 
 
-def _integrate(
-    recording: Recording, events: np.ndarray, frames: Frames, notes: Notes
-) -> np.ndarray:
+def integrate(recording: Recording, events: np.ndarray, frames: Frames, notes: Notes) -> np.ndarray:
+    """Return the events of a recording as counts `T H W 2`, uint16 or, if resized, float32.
+
+    What was changed is added to `notes`. Raises UserError that names the recording.
+    """
     name = f"{recording} from {recording.start} µs" if recording.end >= 0 else str(recording)
     (height, width), whole = frames.sensor, events
     if recording.end >= 0:
@@ -316,7 +337,8 @@ def _make_error(recording: Recording, why: ValueError | str) -> UserError:
         return UserError(f"{said}.")
     end = "" if said.endswith("?") else "."
     return UserError(
-        f"{said}{end}\nFetch or extract this file again; docs/guide/data.md has the addresses."
+        f"{said}{end}\nFetch or extract this file again; docs/guide/data.md has the addresses. A "
+        "recording of your own can be removed."
     )
 
 

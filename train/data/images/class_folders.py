@@ -1,10 +1,10 @@
-"""Folders of images, one for each class: their order, and the files in them."""
+"""Folders of files, one for each class: their order, and the images or recordings in them."""
 
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from unicodedata import combining
 
@@ -19,14 +19,17 @@ MOST_ENDINGS = 5
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-def find_classes(place: Path) -> dict[str, Path]:
+def find_classes(place: Path, skip: Path | None = None) -> dict[str, Path]:
     """Return the folders in `place` by the names of their classes, in the order of their labels.
 
-    Names are in Unicode's composed form: macOS stores `é` as two characters. Raises UserError for
-    fewer than two folders, for two with the same name, for splits, and for a broken link.
+    Names are in Unicode's composed form: macOS stores `é` as two characters. `skip` is a folder
+    that is not a class. Raises UserError for fewer than two folders, for two with the same name,
+    for splits, and for a broken link.
     """
     found: dict[str, Path] = {}
     for folder in list_class_folders(place):
+        if folder == skip:
+            continue
         name = unicodedata.normalize("NFC", folder.name)
         if name in found:
             raise UserError(
@@ -97,16 +100,19 @@ def _rank(part: str) -> tuple[bool, int, str]:
     return (False, int(part), "") if re.fullmatch("[+-]?[0-9]+", part) else (True, 0, part)
 
 
-def list_images(folder: Path) -> tuple[list[Path], Counter[str]]:
+def list_images(
+    folder: Path, is_wanted: Callable[[str], bool] = is_picture
+) -> tuple[list[Path], Counter[str]]:
     """Return the images in `folder` and in all folders below; count other files by their endings.
 
-    Links are followed. Raises UserError for a folder that cannot be read, for a link to a folder
-    that contains it, and for an image that is a broken link or no file.
+    `is_wanted` decides by the name of a file, for other files than images. Links are followed.
+    Raises UserError for a folder that cannot be read, for a link to a folder that contains it, and
+    for an image that is a broken link or no file.
     """
     images: list[Path] = []
     others: Counter[str] = Counter()
     for entry in _walk(folder):
-        if not is_picture(entry.name):
+        if not is_wanted(entry.name):
             others[PurePath(entry.name).suffix.lower() or "without ending"] += 1
         elif not _leads_to(entry, "is_file"):
             why = "a link to nothing" if entry.is_symlink() else "no regular file"
@@ -116,17 +122,17 @@ def list_images(folder: Path) -> tuple[list[Path], Counter[str]]:
     return sorted(images), others
 
 
-def count_loose_images(place: Path) -> int:
+def count_loose_images(place: Path, is_wanted: Callable[[str], bool] = is_picture) -> int:
     """Return the number of images directly in `place`, outside of all class folders."""
-    return sum(is_picture(entry.name) and _leads_to(entry, "is_file") for entry in _scan(place))
+    return sum(is_wanted(entry.name) and _leads_to(entry, "is_file") for entry in _scan(place))
 
 
-def describe_others(others: Mapping[str, int]) -> str:
+def describe_others(others: Mapping[str, int], reader: str = "Pillow") -> str:
     """Return a phrase on the files that are not images, counted by `list_images`, with endings."""
     ordered = sorted(others.items(), key=lambda pair: (-pair[1], pair))
     listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered[:MOST_ENDINGS])
     more = ", ..." if len(others) > MOST_ENDINGS else ""
-    return f"skipped, because Pillow cannot read them: {sum(others.values()):,} ({listed}{more})"
+    return f"skipped, because {reader} cannot read them: {sum(others.values()):,} ({listed}{more})"
 
 
 def _walk(top: Path) -> Iterator[os.DirEntry[str]]:

@@ -1,9 +1,10 @@
-"""A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
+"""A user's own images with their labels, from folders of classes or from tables of labels."""
 
 import math
 import os
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,95 +12,65 @@ from PIL import Image
 
 from ...errors import UserError
 from ...terminal import track
-from ..dataset import ArraySplit, DataNotFound, Dataset, check_memory
-from ..storage.names import find_entry
-from .class_folders import count_loose_images, describe_others, find_classes, list_images
-from .picture import describe_changes, open_image
+from ..dataset import ArraySplit, Dataset, check_memory
+from ..layouts import FileKind, Part, find_layout, list_part
+from ..own import measure
+from .picture import describe_changes, is_picture, open_image
 
-VALIDATION = ("val", "valid", "validation")
-# The first folder that exists is read.
-SPLITS = {"train": ("train", "training"), "test": ("test", "testing", *VALIDATION)}
-HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
+IMAGES = FileKind(
+    "image",
+    is_picture,
+    "Pillow",
+    "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files",
+)
 
 
-def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
+def folder(
+    data_dir: str | os.PathLike[str] = "data", *, size: int = 32, test_share: float = 0.2
+) -> Dataset:
     """Return square center crops, resized to `N size size 3`.
 
-    Classes that are named by whole numbers are in the order of the numbers, others in the order of
-    their names.
+    `data_dir` has `train/CLASS/` and `test/CLASS/` or `val/CLASS/`, or all three; tables
+    `train.csv`, `test.csv`, `val.csv`, or one `labels.csv`, with the columns `file` and `label`; or
+    folders of classes. It can also be a table. Classes that are named by whole numbers are in the
+    order of the numbers, others in the order of their names.
 
     Mean and standard deviation are measured on the training images. Raises `DataNotFound` without
-    folders, `UserError` for files that are not images and for classes that only one split has.
+    images, `UserError` for files that are not images and for classes that only one split has.
 
     Args:
         size: height and width of the resized images.
+        test_share: the share of the images of each class that are tested on, if there is neither a
+            test nor a validation split.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
+    check_image_size(size)
     root = Path(data_dir).absolute()
-    places = {split: _find_split(root, split) for split in SPLITS}
-    missing = [root / split for split, place in places.items() if not place.is_dir()]
-    if missing:
-        raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
-    classes = {split: find_classes(place) for split, place in places.items()}
-    names = list(classes["train"])
-    if only := sorted(set(names) ^ set(classes["test"])):
-        raise UserError(f"{root}: only one of train and test has the classes {_quote(only)}.")
-    splits, notes = [], [*_note_unread(root, places), *_note_case(root, names)]
-    for split, place in places.items():
-        labels = {classes[split][name]: label for label, name in enumerate(names)}
-        read, more = read_images(place, labels, (size, size, 3))
-        splits.append(read)
-        notes += [f"{place}: {'; '.join(more)}"] if more else []
-    train, test = splits
-    pixels = train.images.reshape(-1, 3)
-    mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
+    layout = find_layout("folder", root, IMAGES, test_share)
+    splits, notes, shape = {}, list(layout.notes), (size, size, 3)
+    for split, part in layout.parts.items():
+        splits[split], more = read_part(part, shape)
+        notes += [f"{part.place}: {'; '.join(more)}"] if more else []
+    mean, std = measure(splits["train"].images)
     return Dataset(
         "folder",
-        train,
-        test,
-        len(names),
-        tuple(mean.tolist()),
-        # A channel that never changes is centered only.
-        tuple(np.where(std > 0, std, 1).tolist()),
-        tuple(names),
+        splits["train"],
+        splits["test"],
+        len(layout.classes),
+        mean,
+        std,
+        layout.classes,
+        validation=splits.get("validation"),
         notes=tuple(notes),
+        read_file=partial(read_image, shape=shape),
     )
 
 
-def _find_split(root: Path, split: str) -> Path:
-    """Return the folder of a split, by the first of its names that there is, in any case."""
-    found = (find_entry(root, name) for name in SPLITS[split]) if root.is_dir() else ()
-    return next((place for place in found if place is not None and place.is_dir()), root / split)
-
-
-def _note_unread(root: Path, places: Mapping[str, Path]) -> list[str]:
-    notes = []
-    for split, names in SPLITS.items():
-        for name in names:
-            place = find_entry(root, name)
-            if place is None or not place.is_dir() or place in places.values():
-                continue
-            note = f"{place} is not read, because there is a folder {places[split].name}"
-            if name in VALIDATION:
-                note += "; config.data.validation=0.1 sets training images aside for validation"
-            notes.append(note)
-    return list(dict.fromkeys(notes))
-
-
-def _note_case(root: Path, names: list[str]) -> list[str]:
-    folded: dict[str, list[str]] = {}
-    for name in names:
-        folded.setdefault(name.casefold(), []).append(name)
-    return [
-        f"{root}: the classes {_quote(same)} differ only in upper and lower case"
-        for same in folded.values()
-        if len(same) > 1
-    ]
-
-
-def _quote(names: list[str]) -> str:
-    return ", ".join(map(repr, names))
+def check_image_size(size: object, least: int = 1) -> None:
+    """Raise UserError unless `config.data.size` is a whole number of at least `least`."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < least:
+        raise UserError(
+            f"config.data.size must be a whole number of at least {least}, got {size!r}."
+        )
 
 
 def read_images(
@@ -110,34 +81,38 @@ def read_images(
     The second value has phrases on the files that were skipped or converted. Raises UserError for a
     class without images, and for a file that is not a complete image.
     """
-    files, others = [], Counter[str]()
-    for folder, label in labels.items():
-        found, rest = list_images(folder)
-        others += rest
-        if not found:
-            note = f" ({describe_others(rest)})" if rest else ""
-            raise UserError(f"{folder} has no image{note}. Add images, or remove the folder.")
-        files += [(file, label) for file in found]
+    return read_part(list_part(place, labels, IMAGES), shape)
+
+
+def read_part(part: Part, shape: tuple[int, ...]) -> tuple[ArraySplit, list[str]]:
+    """Return the images of a split as `N *shape`, and phrases on what was skipped or converted."""
     size = " x ".join(map(str, shape[:2]))
-    check_memory(len(files) * math.prod(shape), f"{len(files):,} images of {size} pixels")
+    count = len(part.files)
+    check_memory(count * math.prod(shape), f"{count:,} images of {size} pixels")
     changes = Counter[str]()
-    watched = track(files, f"reading {place.name}")
-    images = [_read_image(file, shape, changes) for file, _ in watched]
-    notes = describe_changes(changes, len(files))
-    if loose := count_loose_images(place):
-        notes.append(f"skipped, because they are in no class folder: {loose:,} images")
-    if others:
-        notes.append(describe_others(others))
-    return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32)), notes
+    watched = track(part.files, f"reading {part.place.name}")
+    images = [read_image(file, shape, changes) for file, _ in watched]
+    labels = np.array([label for _, label in part.files], np.int32)
+    return ArraySplit(np.stack(images), labels), [
+        *describe_changes(changes, count),
+        *part.skipped,
+    ]
 
 
-def _read_image(file: Path, shape: tuple[int, ...], changes: Counter[str]) -> np.ndarray:
+def read_image(
+    file: Path, shape: tuple[int, ...], changes: Counter[str] | None = None
+) -> np.ndarray:
     """Return the largest center crop with the ratio of `shape`, resized with antialiasing.
 
-    `shape` is `H W C`; with one channel, the image is converted to gray.
+    `shape` is `H W C`; with one channel, the image is converted to gray. `changes` counts what was
+    converted, for `describe_changes`.
     """
-    height, width, channels = shape
-    image = open_image(file, file, gray=channels == 1, changes=changes)
+    return crop(open_image(file, file, gray=shape[-1] == 1, changes=changes), shape)
+
+
+def crop(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the largest center crop of an image with the ratio of `shape`, resized to it."""
+    height, width, _ = shape
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - w) // 2, (image.height - h) // 2

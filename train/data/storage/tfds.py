@@ -1,11 +1,13 @@
 """Image data sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 import re
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from pit_jax.reading import quote_error
+from pit_jax.reading import check_declared, quote_error
 
 from ...errors import UserError
 from ..dataset import ArraySplit, check_labels
@@ -53,3 +55,22 @@ def read_split(
             "Fetch it, or prepare it again with file_format=array_record."
         ) from error
     return ArraySplit(images, labels)
+
+
+def read_tfrecords(file: Path) -> Iterator[bytes]:
+    """Yield the records of a TFRecord file, the format in which tfds prepares by default.
+
+    A record has its length in 8 bytes, a checksum of 4, its content and a checksum of 4. The
+    checksums (CRC-32C, which Python does not have) are not compared. Raises FileError for a file
+    that ends within a record.
+    """
+    left = file.stat().st_size
+    with file.open("rb") as opened:
+        while left:
+            start = opened.read(12)
+            check_declared(file, "a record's length", 12, len(start))
+            (length,) = struct.unpack("<Q", start[:8])
+            check_declared(file, "a record", length + 16, left)
+            yield opened.read(length)
+            opened.seek(4, 1)
+            left -= length + 16

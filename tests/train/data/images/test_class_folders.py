@@ -103,12 +103,6 @@ def test_a_class_of_other_files_only_is_refused_with_their_endings(pictures):
         load("folder", pictures)
 
 
-def test_a_validation_folder_that_is_not_read_is_reported(pictures):
-    shutil.copytree(pictures / "test", pictures / "val")
-    (note,) = load("folder", pictures, size=4).notes
-    assert "val is not read, because there is a folder test; config" in note
-
-
 @pytest.mark.parametrize("name, used", [("training", "train"), ("testing", "test")])
 def test_a_second_folder_of_a_split_is_reported(pictures, name, used):
     shutil.copytree(pictures / used, pictures / name)
