@@ -1,75 +1,91 @@
-"""The figure of benchmarks.event_driven: time against firing rate, for a network and layers."""
+"""The figure of benchmarks.event_driven: python -m benchmarks.event_driven_figure
 
+It shows time against firing rate for the network, and for all layers how many times faster than the
+quickest dense runtime they are. The command draws benchmarks/event_driven.json again.
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from pit_jax.plots.style import COLORS, GRAY, figure, finish, style_run
 
-# The palette of Okabe and Ito, which color-blind readers can tell apart, and a dash for each line.
-STYLES = {
-    "event-driven": {"color": "#000000", "marker": "o", "markersize": 3, "lw": 1.8},
-    "JAX float32": {"color": "#0072b2", "ls": "--"},
-    "JAX program.grid": {"color": "#56b4e9", "ls": (0, (5, 1, 1, 1))},
-    "PyTorch float32": {"color": "#d55e00", "ls": "-."},
-    "PyTorch int8": {"color": "#009e73", "ls": ":"},
+ROOT = Path(__file__).parents[1]
+RECORD, PICTURE = ROOT / "benchmarks/event_driven.json", ROOT / "docs/images/event_driven.png"
+OWN = "event-driven"
+STYLES: dict[str, dict[str, Any]] = {
+    OWN: {"color": "#000000", "marker": "o", "markersize": 3, "lw": 1.8},
+    "JAX float32": {"color": COLORS[0], "ls": "--"},
+    "JAX program.grid": {"color": COLORS[5], "ls": (0, (5, 1, 1, 1))},
+    "PyTorch float32": {"color": COLORS[1], "ls": "-."},
+    "PyTorch int8": {"color": COLORS[2], "ls": ":"},
 }
+RATES = (0.001, 0.01, 0.1, 1.0)
 
 
 def draw(result: dict[str, Any], file: Path) -> None:
-    """Draw a row for each batch size, its first panel for the network."""
+    """Write the figure of a result of benchmarks.event_driven."""
+    make_figure(result).savefig(file, dpi=110)
+
+
+def make_figure(result: dict[str, Any]) -> Figure:
+    """Return the figure: a column for each batch size, the network above its layers."""
     batches = list(result["network"]["batches"])
-    names = list(dict.fromkeys(name.rsplit(", batch ", 1)[0] for name in result["layers"]))
-    width = (len(names) + 2) // 2
-    figure, grid = plt.subplots(
-        2 * len(batches), width, figsize=(2.9 * width, 4.6 * len(batches)), sharex=True
-    )
-    for row, batch in enumerate(batches):
-        panels = iter(grid[2 * row : 2 * row + 2].flat)
-        _draw_network(next(panels), result["network"], batch)
-        for name in names:
-            _draw_layer(next(panels), name, result["layers"][f"{name}, batch {batch}"], batch)
-        for panel in panels:
-            panel.axis("off")
-    for panel in grid[:, 0]:
-        panel.set_ylabel("microseconds a call")
-    for panel in grid[-1]:
-        panel.set_xlabel("inputs that fire")
-    lines = {line.get_label(): line for panel in grid.flat for line in panel.get_lines()}
-    named = [name for name in STYLES if name in lines]
+    drawn = figure(7.4, width=10.0)
+    upper, lower = drawn.subplots(2, len(batches), sharex=True, sharey="row", squeeze=False)
+    for batch, above, below in zip(batches, upper, lower, strict=True):
+        _draw_network(above, result["network"], batch)
+        _draw_layers(below, result["layers"], batch)
+        finish(above, title=f"whole network, batch {batch}")
+        finish(below, title=f"single layers, batch {batch}", xlabel="inputs that fire")
+        below.set_xticks(RATES, [f"{100 * rate:g} %" for rate in RATES])
+    upper[0].set_ylabel("µs per call")
+    lower[0].set_ylabel("times faster than the\nquickest dense runtime")
+    for axes in (upper[0], lower[0]):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axes in (upper[-1], lower[-1]):
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+    drawn.supxlabel(_explain(result), fontsize=7)
+    return drawn
+
+
+def _draw_network(axes: Axes, network: dict[str, Any], batch: str) -> None:
+    row = network["batches"][batch]
+    curve = sorted(zip(*(row["at other thresholds"][k] for k in ("rate", OWN)), strict=True))
+    axes.loglog(*zip(*curve, strict=True), label=OWN, **STYLES[OWN])
+    own = row["own rate"], row["microseconds of the quickest tenth"][OWN]
+    axes.plot(*own, "o", ms=9, mfc="none", color="black", label="at its own rate", ls="none")
+    for name in list(STYLES)[1:]:
+        axes.axhline(row["microseconds of the quickest tenth"][name], label=name, **STYLES[name])
+
+
+def _draw_layers(axes: Axes, layers: dict[str, Any], batch: str) -> None:
+    ending = f", batch {batch}"
+    names = [name for name in layers if name.endswith(ending)]
+    for i, name in enumerate(names):
+        row, times = layers[name]["rate"], layers[name]["microseconds"]
+        dense = np.min([times[each] for each in STYLES if each != OWN and each in times], axis=0)
+        label = name.removesuffix(ending)
+        axes.loglog(row, dense / times[OWN], marker="o", ms=3, label=label, **style_run(i))
+    axes.axhline(1, color=GRAY, lw=1)
+
+
+def _explain(result: dict[str, Any]) -> str:
     environment = result["environment"]
-    figure.legend([lines[name] for name in named], named, loc="upper center", ncols=len(named))
-    figure.text(
-        0.5, 0.005,
+    return (
         f"Medians of interleaved rounds on {environment['processor']}; jax {environment['jax']}, "
         f"torch {environment['torch']}, numba {environment['numba']}. Layers: random spikes of 1 "
-        f"to 4, event-driven in one thread. Network: {result['network']['samples']} test images; "
-        "\nthe ring is its own rate, at other rates its thresholds are scaled; its times are those "
-        "of the quickest tenth.",
-        ha="center", fontsize=7,
-    )  # fmt: skip
-    figure.tight_layout(rect=(0, 0.02, 1, 0.97))
-    figure.savefig(file, dpi=110)
-    plt.close(figure)
+        "to 4, event-driven in one thread, dense in float32 and int8.\n"
+        f"Network: {result['network']['samples']} test images; at other rates its thresholds are "
+        "scaled; its times are those of the quickest tenth."
+    )
 
 
-def _draw_network(panel: Any, network: dict[str, Any], batch: str) -> None:
-    row = network["batches"][batch]
-    curve = sorted(zip(*(row["at other thresholds"][k] for k in ("rate", "event-driven")),
-                       strict=True))  # fmt: skip
-    panel.loglog(*zip(*curve, strict=True), label="event-driven", **STYLES["event-driven"])
-    own = row["own rate"], row["microseconds of the quickest tenth"]["event-driven"]
-    panel.plot(*own, "o", ms=9, mfc="none", color="black", label="_")
-    for name in list(STYLES)[1:]:
-        level = row["microseconds of the quickest tenth"][name]
-        panel.axhline(level, label=name, **STYLES[name])
-    panel.set_title(f"whole network, batch {batch}", fontsize=9)
-
-
-def _draw_layer(panel: Any, name: str, row: dict[str, Any], batch: str) -> None:
-    for what, style in STYLES.items():
-        if what in row["microseconds"]:
-            panel.loglog(row["rate"], row["microseconds"][what], label=what, **style)
-    panel.set_title(f"{name}, batch {batch}", fontsize=9)
+if __name__ == "__main__":
+    draw(json.loads(RECORD.read_text()), PICTURE)
