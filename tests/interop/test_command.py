@@ -32,6 +32,13 @@ def checkpoint(tmp_path):
     return path
 
 
+@pytest.fixture
+def few_networks(monkeypatch) -> None:
+    """Let errors look for few networks that fit: tracing all takes seconds."""
+    names = ("resnet18", "resnet19", "ms_resnet18", "vgg11", "spike_driven_transformer")
+    monkeypatch.setattr("pit_jax.interop.__main__.MODELS", names)
+
+
 def run_command(checkpoint, out, *arguments, model="resnet18"):
     return main([str(checkpoint), "--model", model, "--out", str(out), *arguments])
 
@@ -136,7 +143,9 @@ def test_an_existing_folder_is_not_overwritten(checkpoint, tmp_path, capsys):
         ([], "does not fit"),
     ],
 )
-def test_user_mistakes_exit_with_2_and_one_error(checkpoint, tmp_path, capsys, arguments, message):
+def test_user_mistakes_exit_with_2_and_one_error(
+    checkpoint, tmp_path, capsys, few_networks, arguments, message
+):
     small = [] if not arguments else SMALL
     assert run_command(checkpoint, tmp_path / "imported", *small, *arguments) == 2
     assert re.search(f"^error: .*{message}", capsys.readouterr().err, re.DOTALL)
@@ -145,10 +154,8 @@ def test_user_mistakes_exit_with_2_and_one_error(checkpoint, tmp_path, capsys, a
 
 @pytest.mark.parametrize("model", ["resnet19", "spike_driven_transformer"])
 def test_a_wrong_model_is_answered_with_the_network_whose_names_fit(
-    tmp_path, capsys, monkeypatch, model
+    tmp_path, capsys, few_networks, model
 ):
-    names = ("resnet18", "resnet19", "ms_resnet18", "vgg11", "spike_driven_transformer")
-    monkeypatch.setattr("pit_jax.interop.__main__.MODELS", names)  # Tracing all takes long.
     family = FAMILIES["ms_resnet"]
     save_file(family.state_dict(), tmp_path / "ms.safetensors")
     fields = [f"--field={name}={json.dumps(value)}" for name, value in family.kw.items()]
@@ -166,16 +173,14 @@ def test_the_networks_that_fit_are_those_that_can_be_converted(name):
     family = FAMILIES[name]
     arrays, sample = family.state_dict(), jax.ShapeDtypeStruct((1, *family.shape), np.float32)
 
-    def make(model):
-        return create(model, num_classes=5, **interop.LAYOUTS[name].neurons, **family.kw)
-
-    found = find_models(arrays, make, sample, name)
+    found = find_models(arrays, sample, name, num_classes=5, **family.kw)
     assert family.model in found
     for model in found:
-        interop.convert(arrays, make(model), sample, layout=name)
+        fields = {**interop.LAYOUTS[name].neurons, **family.kw}
+        interop.convert(arrays, create(model, num_classes=5, **fields), sample, layout=name)
 
 
-def test_unknown_networks_and_files_are_named(checkpoint, tmp_path, capsys):
+def test_unknown_networks_and_files_are_named(checkpoint, tmp_path, capsys, few_networks):
     assert run_command(checkpoint, tmp_path / "imported", model="resnet81") == 2
     assert "there is no network 'resnet81'; did you mean" in capsys.readouterr().err
     assert run_command(tmp_path / "nothing.pth", tmp_path / "imported") == 2
