@@ -1,11 +1,14 @@
 """Print names that users chose (paths, classes, labels, layers) as text and nothing else.
 
-A name is never a control sequence in a terminal, mathematics in a figure or a formula in a CSV
-file. HTML is escaped by its templates; `train/terminal.py` has the console without markup.
+A name is never a control sequence in a terminal, mathematics in a figure, a formula in a CSV file
+or a tag in Jupyter. HTML pages are escaped by their templates; `train/terminal.py` has the console
+without markup.
 """
 
+import html
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 # C0 and C1 without tab and newline, separators of lines, marks that reverse the rest of a line, and
@@ -81,6 +84,28 @@ def show_text(text: object) -> str:
 def print_text(text: object, file: Any = None, *, flush: bool = False) -> None:
     """Print lines that may have names in them, as `show_text` returns them."""
     print(show_text(text), file=file or sys.stdout, flush=flush)
+
+
+def html_lines(text: object) -> str:
+    """Return lines as HTML for Jupyter, in a font of fixed width and without wrapping."""
+    return f"<pre>{html.escape(escape_controls(text))}</pre>"
+
+
+def html_table(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Return rows, whose first is the head, as an HTML table for Jupyter.
+
+    The first `left` columns are left-aligned, as texts are, and the others right-aligned.
+    """
+    lines = ["<table>"]
+    for number, row in enumerate(rows):
+        tag = "td" if number else "th"
+        sides = ["left"] * left + ["right"] * (len(row) - left)
+        cells = [
+            f'<{tag} style="text-align: {side}">{html.escape(escape_controls(cell))}</{tag}>'
+            for cell, side in zip(row, sides, strict=True)
+        ]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return "\n".join([*lines, "</table>"])
 
 
 def _escape(match: re.Match[str]) -> str:

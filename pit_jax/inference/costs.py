@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from pit_jax.display import html_table
 from pit_jax.inference.fan_out import (
     Window,
     count_arrivals,
@@ -42,7 +43,7 @@ class Cost:
     dense_macs: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Costs:
     """The costs of a program, one row for each source of each accumulator; `str` is a table."""
 
@@ -58,6 +59,16 @@ class Costs:
         return sum(row.weights * row.copies for row in self.rows)
 
     def __str__(self) -> str:
+        return "\n".join(align_columns(self._list_cells(), left=2))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._list_cells(), left=2)
+
+    def _list_cells(self) -> list[tuple[str, ...]]:
+        """Return the rows of the table as text, with its head and its total."""
         head = ("layer", "reads", "accumulations", "MACs", "weights", "copies", "dense MACs")
         table = [
             (
@@ -68,19 +79,19 @@ class Costs:
         ]
         accumulations, macs, dense = map(self.total, ("accumulations", "macs", "dense_macs"))
         total = ("total", "", f"{accumulations:,.1f}", f"{macs:,.0f}")
-        table.append((*total, f"{self.stored_weights:,}", "", f"{dense:,.0f}"))
-        return "\n".join(align_columns([head, *table], left=2))
+        return [head, *table, (*total, f"{self.stored_weights:,}", "", f"{dense:,.0f}")]
 
 
 @accept_old_keywords
 def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
-    """Return the costs of a program for images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
+    """Return the costs of a program for inputs `x`: images `[B, ...]` or frames `[B, T, ...]`."""
     if not len(x):
         raise ValueError(
             f"costs are the mean over samples, of which {x.shape} has none; pass at least one."
         )
     # An image that enters at every step is convolved once, and its current is used again.
-    frames = num_steps if x.ndim == 5 else 1
+    pixels = graph[0]
+    frames = 1 if x.shape[1:] == getattr(pixels, "shape", None) else num_steps
     spiking = [
         (number, synapse)
         for number, node in enumerate(graph)

@@ -6,10 +6,16 @@ from pit_jax.old_names import serve_old_names
 class NotFoldable(ValueError):
     """Raised for a part of a network that no spiking program computes exactly.
 
-    `path` is the path of the module, or empty if the part does not belong to one module.
+    `problem` has the part and the reason, and `remedy` what to change. `path` is the path of the
+    module, or empty if the part does not belong to one module.
     """
 
-    path: str = ""
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy, self.path = problem, remedy, ""
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}"
 
 
 class NotEqual(AssertionError):

@@ -1,21 +1,21 @@
-"""Prove that the binary spikes of a program equal the counts of its grid.
+"""Verify on samples that the binary spikes of a program equal the counts of its grid.
 
 The report also compares both with the trained network in floats.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
 from itertools import repeat, zip_longest
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
 from pit_jax.artifact import hash_parts
+from pit_jax.display import html_lines
 from pit_jax.inference.compiler.neuron_rules import FiringRule
+from pit_jax.inference.compiler.trace import Outline
 from pit_jax.old_names import SAVED_CLASSES, accept_old_keywords, serve_old_names
 from pit_jax.tuning import compiler_options
 
@@ -38,41 +38,44 @@ Reference = Callable[[Any], tuple[np.ndarray, dict[str, Reading]]]
 
 
 def make_reference(
-    model: nn.Module, variables: Mapping[str, Any], rules: Mapping[str, FiringRule]
+    outline_for: Callable[[tuple[int, ...]], Outline], rules: Mapping[str, FiringRule]
 ) -> Reference:
     """Return the trained network in floats as a function of x.
 
-    The function returns logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
+    `outline_for` returns the network as it is traced for inputs of a shape. The function returns
+    logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
     """
-    apply = jax.jit(
-        partial(model.apply, variables, mutable=["intermediates"]),
-        compiler_options=compiler_options("evaluate"),
-    )
+
+    def run(x: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
+        logits, probes = outline_for(x.shape).run(x)
+        return logits, {path: _find_probes(probes[path]) for path in rules}
+
+    jitted = jax.jit(run, compiler_options=compiler_options("evaluate"))
 
     def read(x: Any) -> tuple[np.ndarray, dict[str, Reading]]:
-        logits, probes = apply(x)
-        probes_by_name = flatten_dict(probes["intermediates"], sep="/")
+        logits, probes = jitted(x)
         readings = {}
         for path, rule in rules.items():
-            # A user's neuron may contain one of ours, whose probes are then below its path.
-            at = next(name[: -len("/count")] for name in probes_by_name if _is_count_of(path, name))
-            counts = np.asarray(probes_by_name[f"{at}/count"][0])
-            if f"{at}/rounded" in probes_by_name:
-                position = np.asarray(probes_by_name[f"{at}/rounded"][0])
+            sown = probes[path]
+            if "rounded" in sown:
+                position = np.asarray(sown["rounded"])
             else:
-                membrane = np.asarray(probes_by_name[f"{at}/membrane"][0])
+                membrane = np.asarray(sown["membrane"])
                 # Count k begins at first + (k - 1) step, which is mapped to k - 1/2.
                 membrane = abs(membrane) if rule.signed else membrane
                 first, step = (_align_time(x, membrane.ndim) for x in (rule.first, rule.step))
                 position = (membrane - first) / step + 0.5
-            readings[path] = Reading(counts, position)
-        return np.asarray(logits).mean(1), readings
+            readings[path] = Reading(np.asarray(sown["count"]), position)
+        logits = np.asarray(logits)
+        return (logits.mean(1) if logits.ndim == 3 else logits), readings
 
     return read
 
 
-def _is_count_of(path: str, name: str) -> bool:
-    return name == f"{path}/count" or (name.startswith(f"{path}/") and name.endswith("/count"))
+def _find_probes(sown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a neuron recorded; one that scales the spikes of another has it in the other."""
+    found = {name[-1]: values[0] for name, values in flatten_dict(sown).items()}
+    return {name: found[name] for name in ("count", "membrane", "rounded") if name in found}
 
 
 def _align_time(row: np.ndarray, ndim: int) -> np.ndarray:
@@ -96,7 +99,7 @@ class LayerProof:
     distance: float | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The result of `SpikingProgram.verify`; true if program and grid agree bit for bit.
 
@@ -128,11 +131,18 @@ class Report:
         """The first layer with a count that differs from the trained network's."""
         return next((row for row in self.layers if row.flipped), None)
 
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_lines(self)
+
     def __str__(self) -> str:
         spikes = sum(all(row.equal) for row in self.layers)
+        logits = "and logits are equal" if self.logits_equal else "are equal, logits are not"
         lines = [
-            f"{'equal' if self else 'NOT EQUAL'} on {self.samples} samples: spikes of "
-            f"{spikes} of {len(self.layers)} layers, logits {'==' if self.logits_equal else '!='}"
+            f"{'verified' if self else 'NOT EQUAL'} on {self.samples:,} samples: spikes of "
+            f"{spikes} of {len(self.layers)} layers {logits}"
         ]
         if not self.untouched:
             lines.append("the program was changed: its numbers are not those that were compiled")

@@ -149,8 +149,9 @@ def cast_int32(numbers: np.ndarray, name: str, largest: int = 2**31 - 1) -> np.n
     farthest = float(abs(numbers).max(initial=0))
     if not farthest <= largest:
         raise NotFoldable(
-            f"{name} can reach {farthest:.3g} as an integer; at most {largest} fits. Bring the "
-            "scales of the layer's channels and steps closer together, or set those near 0 to 0."
+            f"{name} can reach {farthest:.3g} as an integer; at most {largest} fits.",
+            "Bring the scales of the layer's channels and steps closer together, or set those near "
+            "0 to 0.",
         )
     return numbers.astype(np.int32)
 

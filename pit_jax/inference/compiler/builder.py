@@ -83,8 +83,8 @@ class Builder:
             # W b would be another number where the window overlaps the padding, which has no bias.
             if isinstance(layer.module, nn.Conv):
                 raise NotFoldable(
-                    f"{layer.path} reads a sum with a bias, but padding at a border is 0. Add "
-                    "the bias after the layer, or to the images before the network."
+                    f"{layer.path} reads a sum with a bias, but padding at a border is 0.",
+                    "Add the bias after the layer, or to the images before the network.",
                 )
             inputs = (*value.bias.shape[:-1], value.shape[-1])
             bias = np.broadcast_to(value.bias, inputs) @ params["kernel"] + bias
@@ -157,15 +157,17 @@ class Builder:
         if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
             raise NotFoldable(
                 f"the product {path} reads sums of spikes, more than one level or scaled spikes; "
-                "only the product of two neurons' spikes is binary spikes again."
+                "only the product of two neurons' spikes is binary spikes again.",
+                "Multiply the outputs of two neurons of one level, before any sum or scale.",
             )
         (first,), (second,) = a.synapses, b.synapses
         # 1 + b is 2 where b fires, and so is 1 - b where b fires -1: not binary, and twice
         # the bound of the next sum.
         if silent and (np.any(second.gain != -1) or is_signed(self.nodes, second.source)):
             raise NotFoldable(
-                f"the product {path} has the factor 1 + spikes, or 1 - spikes that can be -1. It "
-                "can be 2; only 1 - binary spikes is binary again."
+                f"the product {path} has the factor 1 + spikes, or 1 - spikes that can be -1, and "
+                "so can be 2.",
+                "Use 1 - spikes of a neuron that fires 0 or 1.",
             )
         pools = first.structure, second.structure
         number = self.add(folded.Product(first.source, second.source, shape, path, silent, pools))
@@ -182,7 +184,10 @@ class Builder:
             plain = synapse.weight is None and synapse.mixing is None and not synapse.structure
             spikes = isinstance(self.nodes[synapse.source], folded.Spikes)
             if len(value.synapses) > 1 or not plain or not spikes:
-                raise NotFoldable(f"the attention {path} must read the spikes of one neuron each.")
+                raise NotFoldable(
+                    f"the attention {path} reads values that are not the spikes of one neuron.",
+                    "Put a neuron after each of query, key and value.",
+                )
         query, key, content = (value.synapses[0] for value in values)
         channels = values[0].shape[-1]
         # sum_c (g_q q)_c (g_k k)_c (g_v v)_f = g_v,f sum_c (g_q g_k)_c q_c k_c v_f: the gains of
@@ -201,7 +206,7 @@ class Builder:
         value = self.accumulate_weights(value)
         if np.any(value.bias):
             raise NotFoldable(
-                f"the pool or sum {path} reads a bias; add the bias after it, or in the weights."
+                f"the pool or sum {path} reads a bias.", "Add the bias after it, or in the weights."
             )
         if isinstance(structure, Pool) and structure.largest:
             self._check_maximum(value, path)
@@ -218,19 +223,24 @@ class Builder:
         """Raise NotFoldable unless max(a k) = a max(k), and the same holds slot by slot."""
         for synapse in value.synapses:
             if len(value.synapses) > 1 or synapse.mixing is not None:
-                raise NotFoldable(f"the max-pool {path} reads a sum, not the spikes of one neuron.")
+                raise NotFoldable(
+                    f"the max-pool {path} reads a sum, not the spikes of one neuron.",
+                    "Put a neuron in front of it, PIT instead of PITFull, or pool before the sum.",
+                )
             if (
                 any(map(_adds, synapse.structure))
                 and folded.count_levels(self.nodes, synapse.source) > 1
             ):
                 raise NotFoldable(
                     f"the max-pool {path} reads sums of counts, whose maximum is not the sum of "
-                    "the maxima of their slots. Put the max-pool in front, or use one level."
+                    "the maxima of their slots.",
+                    "Put the max-pool in front, or use one level.",
                 )
             if not np.all(synapse.gain > 0):
                 raise NotFoldable(
                     f"the max-pool {path} follows a scale that is not above 0, so the largest "
-                    "count is not the largest value. Keep the scale above 0."
+                    "count is not the largest value.",
+                    "Keep the scale above 0.",
                 )
 
     def _sum_as_layer(
@@ -239,7 +249,10 @@ class Builder:
         """Return a sum over places of different scales, such as a vote, as a linear layer."""
         source = self.nodes[synapse.source]
         if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, folded.Spikes):
-            raise NotFoldable(f"the sum {path} adds positions with different scales.")
+            raise NotFoldable(
+                f"the sum {path} adds positions with different scales.",
+                "Give all positions one scale, or put a linear layer in place of the sum.",
+            )
         # Row i of the kernel is the output for the unit vector i.
         inputs = int(np.prod(source.shape))
         one = jnp.eye(inputs).reshape(inputs, *source.shape)

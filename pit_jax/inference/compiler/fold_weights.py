@@ -26,7 +26,10 @@ def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
     if not isinstance(norm, NORMS):
         return None
     if isinstance(norm, nn.BatchNorm) and norm.axis != -1:
-        raise NotFoldable(f"{layer.path} normalizes axis {norm.axis}; only axis -1 has a rule.")
+        raise NotFoldable(
+            f"{layer.path} normalizes axis {norm.axis}; only axis -1 has a rule.",
+            "Keep channels last.",
+        )
     statistics: dict[str, Any] = layer.variables["batch_stats"]
     params: dict[str, Any] = layer.variables.get("params", {})
     mean, var = (np.asarray(statistics[name], np.float64) for name in ("mean", "var"))
@@ -76,10 +79,16 @@ def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str)
         whole = np.broadcast_to(align(gain, len(shape) + 1), (len(gain), *shape))
         return whole.reshape(len(gain), *structure.shape)
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"the pool or sum {path} reads different scales at different positions.")
+        raise NotFoldable(
+            f"the pool or sum {path} reads different scales at different positions.",
+            "Give all positions of a channel one scale.",
+        )
     if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
         if np.ptp(gain, axis=-1).any():
-            raise NotFoldable(f"the sum {path} adds channels with different scales.")
+            raise NotFoldable(
+                f"the sum {path} adds channels with different scales.",
+                "Put a linear layer in place of the sum, or give its channels one scale.",
+            )
         return gain.reshape(len(gain), -1)[:, :1]
     return gain.reshape(len(gain), gain.shape[-1])
 
@@ -100,7 +109,10 @@ def varies(gain: np.ndarray, axes: Shape) -> bool:
 def scale_weight(weight: folded.Weight, gain: np.ndarray) -> folded.Weight:
     """Return weights whose outputs are multiplied by a gain per channel."""
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable("the outputs of weights are scaled differently at different positions.")
+        raise NotFoldable(
+            "the outputs of weights are scaled differently at different positions.",
+            "Scale each channel by one number.",
+        )
     gain = gain.reshape(len(gain), gain.shape[-1])
     return replace(weight, kernel=weight.kernel * align(gain, weight.kernel.ndim))
 
@@ -128,11 +140,14 @@ def _read_window(
     module = layer.module
     if module.mask is not None:
         raise NotFoldable(
-            f"{layer.path} has a mask, for which there is no rule; put it in the kernel."
+            f"{layer.path} has a mask, for which there is no rule.", "Put it in the kernel."
         )
     for name in ("kernel_dilation", "input_dilation"):
         if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
-            raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")
+            raise NotFoldable(
+                f"{layer.path} has {name}, for which there is no rule.",
+                "Use a convolution without dilation; zeros in a larger kernel are the same.",
+            )
     size = len(module.kernel_size)
     strides = module.strides
     strides = (strides,) * size if isinstance(strides, int) else tuple(strides or (1,) * size)
@@ -140,7 +155,10 @@ def _read_window(
     if padding in ("SAME", "VALID"):
         padding = jax.lax.padtype_to_pads(shape[:-1], kernel.shape[:size], strides, padding)
     if isinstance(padding, str):
-        raise NotFoldable(f"{layer.path} has padding {padding!r}, for which there is no rule.")
+        raise NotFoldable(
+            f"{layer.path} has padding {padding!r}, for which there is no rule.",
+            "Use SAME, VALID or numbers.",
+        )
     padding = padding if not isinstance(padding, int) else (padding,) * size
     return strides, tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
 
@@ -166,7 +184,8 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
         gain = gain.reshape(len(gain), -1)
     elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
         raise NotFoldable(
-            f"{synapse.path} feeds a convolution with different scales at different positions."
+            f"{synapse.path} feeds a convolution with different scales at different positions.",
+            "Give all positions of a channel one scale.",
         )
     gain = gain.reshape(len(gain), -1)
     if groups > 1 and gain.shape[-1] > 1:

@@ -72,8 +72,8 @@ def find_rule(layer: ModelLayer) -> FiringRule:
     make = _RULES.get(type(layer.module))
     if make is None:
         raise NotFoldable(
-            f"{layer.path} is a {type(layer.module).__name__}, which sends no spikes; "
-            f"these can be compiled: {', '.join(list_neurons())}."
+            f"{layer.path} is a {type(layer.module).__name__}, which sends no spikes.",
+            f"Use one of {', '.join(list_neurons())}.",
         )
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), layer.variables.get("params", {}))
     return make(layer, params)
@@ -90,8 +90,8 @@ Params = dict[str, Any]
 def _is_soft(reset: Callable[..., Any]) -> bool:
     if reset not in (soft_reset, hard_reset, clearing_reset):
         raise NotFoldable(
-            f"the reset {reset} is not one of soft_reset, hard_reset and clearing_reset in "
-            "pit_jax.neurons.step."
+            f"the reset {reset} has no rule.",
+            "Use soft_reset, hard_reset or clearing_reset of pit_jax.neurons.step.",
         )
     return reset is soft_reset
 
@@ -151,7 +151,9 @@ def _mpbn(layer: ModelLayer, params: Params) -> FiringRule:
     try:
         threshold = fold_threshold(m, params, layer.variables["batch_stats"])
     except ValueError as error:
-        raise NotFoldable(f"{layer.path}: {error}") from error
+        raise NotFoldable(
+            f"{layer.path}: {error}", "Train on, or start from a scale above 0."
+        ) from error
     return _binary(hard_reset, np.asarray(threshold, np.float64), m.decay)
 
 
@@ -233,8 +235,9 @@ def _scale(layer: ModelLayer, params: Params) -> np.ndarray:
     if "alpha" in params:
         return np.maximum(params["alpha"] * params["p"], SCALE_FLOOR)
     raise NotFoldable(
-        f"{layer.path} has the parameters {', '.join(flatten_dict(params, sep='/'))}; its scale "
-        f"must be {per_channel.__name__} or {released.__name__} of pit_jax.neurons.scale."
+        f"{layer.path} has the parameters {', '.join(flatten_dict(params, sep='/'))}, an unknown "
+        "form of a scale.",
+        f"Use {per_channel.__name__} or {released.__name__} of pit_jax.neurons.scale.",
     )
 
 

@@ -127,15 +127,16 @@ class _Quantizer:
             node = self.graph[source]
             if not isinstance(node, folded.Accumulator):
                 raise NotFoldable(
-                    f"{problem}, and the attention before it has no coarser unit. Use lower "
-                    "levels, or bring the scales after it closer together, with 0 for those near 0."
+                    f"{problem}, and the attention before it has no coarser unit.",
+                    "Use lower levels, or bring the scales after it closer together, with 0 for "
+                    "those near 0.",
                 )
             source = node.value.synapses[0].source
         if self._current(source).bound < 2**FEWEST_BITS:
             raise NotFoldable(
-                f"{problem}. A coarser unit would leave sums of fewer than {FEWEST_BITS} bits; "
-                "bring the scales of its channels and steps closer together, or set those near 0 "
-                "to 0."
+                f"{problem}. A coarser unit would leave sums of fewer than {FEWEST_BITS} bits.",
+                "Bring the scales of its channels and steps closer together, or set those near 0 "
+                "to 0.",
             )
         self.units.exponents[self.units.group[source]] -= 1
 
@@ -145,7 +146,7 @@ class _Quantizer:
         try:
             neuron = quantize_neuron(node.firing, at.unit, at.bound, self.num_steps, self.code)
         except MembraneTooLarge as error:
-            self._coarsen(node.accumulator, f"{node.path}: {error}")
+            self._coarsen(node.accumulator, f"{node.path}: {error.problem}")
             return None
         return nodes.Spikes(node.accumulator, neuron, node.shape, node.path)
 
@@ -192,7 +193,10 @@ class _Quantizer:
         (synapse,) = node.value.synapses
         source, gain = self._current(synapse.source), synapse.gain
         if synapse.mixing is not None or gain.ndim > 2:
-            raise NotFoldable(f"{node.path} scales a current differently at different positions.")
+            raise NotFoldable(
+                f"{node.path} scales a current differently at different positions.",
+                "Scale each channel by one number.",
+            )
         sign = np.sign(gain)
         # Where g is 0 the integers are 0 too, and any unit is correct.
         unit = source.unit * np.where(gain == 0, 1, abs(gain))
@@ -233,7 +237,10 @@ class _Quantizer:
             return _round_weights(blank, synapse, unit)
         current = self._current(synapse.source)
         if current.unit.size > 1:
-            raise NotFoldable(f"{path} multiplies a current whose channels have their own units.")
+            raise NotFoldable(
+                f"{path} multiplies a current whose channels have their own units.",
+                "Put a neuron between them.",
+            )
         # The sum of products has at most 24 + EXTRA_BITS = 31 bits, which the current (b bits) and
         # the weight share: about b / 2 bits of the current are rounded off, and the weight gains
         # as many.
@@ -246,10 +253,14 @@ class _Quantizer:
         """Return a synapse that adds a current as it is; both must count in the same unit."""
         if np.any(synapse.gain != 1) or np.any(self._current(synapse.source).unit != unit):
             raise NotFoldable(
-                f"{path} adds a current that is scaled to others; scale it in a norm after the sum."
+                f"{path} adds a current that is scaled to others.",
+                "Scale it in a norm after the sum.",
             )
         if any(not (isinstance(s, Pool) and s.largest) for s in synapse.structure):
-            raise NotFoldable(f"{path} adds a current that was summed over space to others.")
+            raise NotFoldable(
+                f"{path} adds a current that was summed over space to others.",
+                "Pool spikes instead of currents: put the pool after the neuron.",
+            )
         return nodes.Synapse(synapse.source, synapse.structure, None, "pass", path)
 
     def _count(self, source: int) -> int:
@@ -288,8 +299,8 @@ class _Quantizer:
         if abs(weight - exact).max() > MOST_ROUNDING * abs(exact).max():
             raise NotFoldable(
                 f"{node.path} sums {terms} products, whose weights of {largest:.3g} would be "
-                f"rounded to {np.rint(abs(exact).max()):.0f} / 2^{exponent} to fit; use fewer "
-                "tokens, lower levels or more heads."
+                f"rounded to {np.rint(abs(exact).max()):.0f} / 2^{exponent} to fit.",
+                "Use fewer tokens, lower levels or more heads.",
             )
         weight = cast_int32(weight, f"a weight of {node.path}")
         return nodes.LinearAttention(
@@ -344,7 +355,8 @@ def _check_code(graph: Sequence[nodes.Node]) -> None:
         if isinstance(node, nodes.Spikes) and max(node.neuron.slots) > 1:
             raise NotFoldable(
                 f"{reader} reads the slots of {node.path} one by one, which the bitwise code does "
-                'not allow; compile with code="thermometer".'
+                "not allow.",
+                'Compile with code="thermometer".',
             )
 
     for node in graph:

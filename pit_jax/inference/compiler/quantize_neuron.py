@@ -105,7 +105,9 @@ def _choose_guard(rule: FiringRule, bound: int, num_steps: int, reach: float) ->
     while guard and reach * 2**guard > MOST_REACH:
         guard -= 1
     if reach * 2**guard > MOST_REACH:
-        raise MembraneTooLarge(f"membranes can reach {reach:.3g}, too much for int32")
+        raise MembraneTooLarge(
+            f"membranes can reach {reach:.3g}, too much for int32", "Use fewer steps."
+        )
     return guard, usual
 
 
@@ -139,7 +141,10 @@ def _quantize_leak(leak: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def _quantize_clif(fine: np.ndarray, tau: float, num_steps: int) -> dict[str, object]:
     """Return the numbers of CLIF's second potential, for membranes in units of `fine`."""
     if num_steps > MOST_CLIF_STEPS:
-        raise NotFoldable(f"CLIF's second potential would overflow in {num_steps} steps.")
+        raise NotFoldable(
+            f"CLIF's second potential would overflow in {num_steps} steps.",
+            f"Compile a network of at most {MOST_CLIF_STEPS} steps, or with another neuron.",
+        )
     # The table's argument u / tau counts 2^-8: a membrane of u units of `fine` is u ratio of them.
     ratio = fine / tau * 2**TABLE_STEP_BITS
     # multiply_fixed(u, n) computes (u >> 12) n in int32: at most 2^29 for |u| <= 2^30, n <= 2^11.

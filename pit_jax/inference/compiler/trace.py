@@ -1,18 +1,29 @@
-"""Trace a network to a program in which each convolution, norm and neuron is one equation."""
+"""Trace a network to a list of operations in which each convolution, norm and neuron is one.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+A network is a Flax module, or any function `apply(variables, x)` that calls Flax layers or plain
+JAX. Its layers are marked while JAX traces it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive
+from jax.extend.core import Literal, Primitive
+from jax.interpreters import batching
 
-from pit_jax.jaxprs import find_inner, get_shape
+from pit_jax.inference.compiler.operations import Flattener, Operation
+from pit_jax.inference.errors import NotFoldable
+from pit_jax.jaxprs import get_shape
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm
 from pit_jax.layers.normalize import BatchNorm
-from pit_jax.neurons import NEURONS
+from pit_jax.neurons import NEURONS, ReLU
 from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.old_names import serve_old_names
 
@@ -21,14 +32,49 @@ SPIKING = (*NEURONS.values(), NormedLIF)
 LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
 # Jitted functions of pit_jax that have a rule of their own and keep their names in a trace.
 NAMED = ("adaptive_avg_pool", "linear_attention")
+# Arguments of modules that switch from training to evaluation, with their values for it.
+EVALUATION = {"train": False, "training": False, "is_training": False, "deterministic": True}
+TO_EVALUATION = (
+    "Compile it in evaluation mode, such as "
+    "lambda variables, x: network.apply(variables, x, train=False)."
+)
 
+Apply = Callable[[Any, Any], Any]
+
+# A user's jitted function keeps the trace of an earlier call, in which no layer was marked. With
+# another value here JAX traces it again.
+_fresh_trace = jax.make_user_context(None)
 _layer = Primitive("layer")
 
 
 @_layer.def_abstract_eval
-def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
-    del path
-    return jax.core.ShapedArray(shape, x.dtype)
+def _(x: Any, out: Any, *leaves: Any, **params: Any) -> Any:
+    del x, leaves, params
+    return jax.core.ShapedArray(out.shape, out.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """A layer where it is called, hashed by identity; with `alone` it is in no other module.
+
+    `tree` is the structure of its variables.
+    """
+
+    path: str
+    alone: bool
+    module: nn.Module
+    tree: Any
+
+
+def _refuse_vmap(operands: Any, axes: Any, *, mark: _Mark) -> Any:
+    del operands, axes
+    raise NotFoldable(
+        f"{mark.path} is called inside jax.vmap, which hides the axes of samples or steps.",
+        "Call it on a whole batch [B, T, ...].",
+    )
+
+
+batching.primitive_batchers[_layer] = _refuse_vmap
 
 
 @dataclass(frozen=True)
@@ -42,88 +88,203 @@ class ModelLayer:
 
 @dataclass(frozen=True)
 class Outline:
-    """The equations from the pixels to the logits, and the layers by their paths.
+    """The operations from the pixels to the logits; `constants` are the values of some variables.
 
-    An equation of the primitive `layer` has the path of its layer in `params["path"]`; all other
-    equations are operations between layers.
+    The operation `layer` reads the input of a layer, its output as traced, and its variables.
     """
 
-    jaxpr: ClosedJaxpr
-    layers: dict[str, ModelLayer]
+    pixels: Any
+    logits: Any
+    operations: list[Operation]
+    constants: dict[Any, Any]
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps that all neurons run; 1 without neurons."""
+        steps = {get_shape(each.inputs[0])[1] for each in self.operations if _is_neuron(each)}
+        if len(steps) > 1:
+            raise NotFoldable(
+                f"some neurons run {' steps, others '.join(map(str, sorted(steps)))} steps.",
+                "Give all neurons currents of the same number of steps.",
+            )
+        return max(steps, default=1)
+
+    def run(self, x: Any) -> tuple[Any, dict[str, dict[str, Any]]]:
+        """Return the logits, and the probes of each neuron layer by its path.
+
+        `x` has the shape for which the network was traced. Neurons run as modules, and everything
+        else as JAX traced it.
+        """
+        values = {**self.constants, self.pixels: x}
+        probes: dict[str, dict[str, Any]] = {}
+        for operation in self.operations:
+            operands = [read_value(v, values) for v in operation.inputs]
+            if _is_neuron(operation):
+                layer = read_layer(operation, operands[2:])
+                out, sown = layer.module.apply(
+                    layer.variables, operands[0], mutable=["intermediates"]
+                )
+                results, probes[layer.path] = [out], sown["intermediates"]
+            else:
+                results = evaluate(operation, operands)
+            values |= zip(operation.outputs, results, strict=True)
+        return read_value(self.logits, values), probes
 
 
-def outline_layers(
-    model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]
-) -> Outline:
-    """Trace a network in evaluation mode for images or frames of the shape `x_shape`."""
-    layers: dict[str, ModelLayer] = {}
+def make_apply(model: Any) -> Apply:
+    """Return a function of variables and inputs that runs a network in evaluation mode.
 
-    def intercept(
-        run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
-    ) -> Any:
-        module, path = context.module, "/".join(context.module.path)
-        out = run(*args, **kwargs)
-        # A subclass of a layer may compute something else, so its operations are traced instead.
-        if context.method_name != "__call__" or type(module) not in LAYERS:
-            return out
-        own = {
-            name: collection
-            for name in variables
-            if name != "intermediates"
-            and (collection := _find_subtree(variables[name], module.path)) is not None
-        }
-        layers[path] = ModelLayer(path, module.clone(parent=None, name=None), own)
-        # `out` is not returned, so no equation of the layer is used: this one replaces them.
-        return _layer.bind(args[0], path=path, shape=out.shape)
+    Arguments of a module that switch to evaluation are set; a function is returned as it is.
+    """
+    if isinstance(model, nn.Module):
+        known = inspect.signature(type(model).__call__).parameters
+        return partial(model.apply, **{k: v for k, v in EVALUATION.items() if k in known})
+    if callable(model):
+        return model
+    raise ValueError(
+        "model must be a Flax module, or a function apply(variables, x) that returns logits; "
+        f"got {type(model).__name__}."
+    )
+
+
+def outline_layers(model: nn.Module | Apply, variables: Any, x_shape: tuple[int, ...]) -> Outline:
+    """Trace a network in evaluation mode for inputs of the shape `x_shape`.
+
+    These are images `[B, H, W, C]` or frames `[B, T, H, W, C]`, or features `[B, F]` or
+    `[B, T, F]`. Raises NotFoldable for a network in training mode, and for one that returns
+    anything but one array.
+    """
+    apply = make_apply(model)
 
     def run(x: Any) -> Any:
-        with nn.intercept_methods(intercept):
-            return model.apply(variables, x)
+        with nn.intercept_methods(_mark_layer):
+            return apply(variables, x)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
-    return Outline(jax.make_jaxpr(run)(x), layers)
+    with _fresh_trace(object()), _explain_training_mode():
+        closed, returned = jax.make_jaxpr(run, return_shape=True)(x)
+    if not hasattr(returned, "shape"):
+        raise NotFoldable(
+            f"the network returns a {type(returned).__name__}, not one array of logits.",
+            "Compile a function of the logits alone, such as "
+            "lambda variables, x: network.apply(variables, x)[0].",
+        )
+    flattener = Flattener(NAMED.__contains__)
+    (pixels,) = closed.jaxpr.invars
+    (logits,) = flattener.add(closed, [pixels])
+    operations = _finish_layers(flattener.operations, pixels)
+    return Outline(pixels, logits, operations, flattener.constants)
 
 
-def get_name(equation: JaxprEqn) -> str:
-    """Return the name of an operation, or of the function that an equation calls."""
-    name: str = equation.primitive.name
-    called = find_inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
-    return called.jaxpr.debug_info.func_name if called else name
+def evaluate(operation: Operation, operands: Sequence[Any]) -> list[Any]:
+    """Return the results of an operation for arrays; a layer returns what it returned before."""
+    return [operands[1]] if operation.name == "layer" else operation.evaluate(operands)
 
 
-def get_tail(equation: JaxprEqn) -> tuple[int, ...]:
-    """Return the shape of an equation's output without its axes of samples and steps."""
-    return get_shape(equation.outvars[0])[2:]
+def read_layer(operation: Operation, leaves: Sequence[Any]) -> ModelLayer:
+    """Return the layer of an operation, given the arrays of its variables."""
+    params = operation.params
+    variables = jax.tree.unflatten(params["tree"], leaves)
+    return ModelLayer(params["path"], params["module"], variables)
 
 
-def get_path(equation: JaxprEqn) -> str:
-    """Return the path of the module around an equation."""
-    # The stack begins with the name of the network's class.
-    stack = str(equation.source_info.name_stack)
-    return stack.partition("/")[2] or stack
+def list_reads(operation: Operation) -> list[Any]:
+    """Return the variables that an operation reads, for a layer without its traced output."""
+    skipped = 1 if operation.name == "layer" else None
+    return [
+        v for at, v in enumerate(operation.inputs) if at != skipped and not isinstance(v, Literal)
+    ]
 
 
-def describe_place(equation: JaxprEqn) -> str:
-    """Return where an equation is, for an error message."""
-    return f"in {equation.source_info.name_stack}"
+def read_value(v: Any, values: Mapping[Any, Any]) -> Any:
+    """Return the value of a variable or a literal."""
+    return v.val if isinstance(v, Literal) else values[v]
 
 
-def count_uses(jaxpr: Jaxpr) -> dict[Any, int]:
-    """Count the equations that read each value on which the outputs depend."""
-    uses = dict.fromkeys((v for v in jaxpr.outvars if not isinstance(v, Literal)), 1)
-    for equation in reversed(jaxpr.eqns):
-        if any(v in uses for v in equation.outvars):
-            for v in {id(v): v for v in equation.invars if not isinstance(v, Literal)}.values():
+def count_uses(operations: Sequence[Operation], result: Any) -> dict[Any, int]:
+    """Count the operations that read each variable on which `result` depends."""
+    uses = {} if isinstance(result, Literal) else {result: 1}
+    for operation in reversed(operations):
+        if any(v in uses for v in operation.outputs):
+            for v in dict.fromkeys(list_reads(operation)):
                 uses[v] = uses.get(v, 0) + 1
     return uses
 
 
-def _find_subtree(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    for name in path:
-        if not isinstance(tree, Mapping) or name not in tree:
-            return None
-        tree = tree[name]
-    return tree
+def _mark_layer(
+    run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+) -> Any:
+    """Call a method of a module; add an equation for it if it is a layer."""
+    module, out = context.module, run(*args, **kwargs)
+    # A subclass of a layer may compute something else, so its operations are followed instead.
+    if context.method_name != "__call__" or type(module) not in LAYERS:
+        return out
+    path = "/".join(module.path) or type(module).__name__  # Without a path it is called alone.
+    x, *rest = (*args, *kwargs.values())
+    switches = (getattr(module, "use_running_average", None), *rest)
+    if type(module) in NORMS and any(each is False for each in switches):
+        raise NotFoldable(f"{path} normalizes by the statistics of a batch.", TO_EVALUATION)
+    if type(module) in SPIKING and any(each is not None and each is not False for each in rest):
+        raise NotFoldable(
+            f"{path} takes or returns a state, but the neurons of a program start at rest.",
+            "Compile a network that runs all steps in one call.",
+        )
+    own = {name: tree for name, tree in module.variables.items() if name != "intermediates"}
+    leaves, tree = jax.tree.flatten(own)
+    # Whatever reads this layer reads the new equation, so those inside the layer are not followed.
+    mark = _Mark(path, not module.path, module.clone(parent=None, name=None), tree)
+    return _layer.bind(x, out, *leaves, mark=mark)
+
+
+def _finish_layers(operations: Sequence[Operation], pixels: Any) -> list[Operation]:
+    """Give each layer a path of its own, and turn layers of constants into constants."""
+    dependent, calls = {pixels}, dict[str, int]()
+    finished = []
+    for operation in operations:
+        if any(v in dependent for v in operation.inputs if not isinstance(v, Literal)):
+            dependent.update(operation.outputs)
+        if operation.name == "layer":
+            x, out, *leaves = operation.inputs
+            mark: _Mark = operation.params["mark"]
+            path = mark.path
+            if any(v in dependent for v in leaves if not isinstance(v, Literal)):
+                raise NotFoldable(
+                    f"the variables of {path} depend on the input.",
+                    "Give the layer variables that are the same for every input.",
+                )
+            if isinstance(x, Literal) or x not in dependent:
+                operation = replace(operation, inputs=[out, out, *leaves])
+            calls[path] = calls.get(path, 0) + 1
+            if mark.alone:  # Numbered as in a module.
+                path = f"{path}_{calls[path] - 1}"
+            elif calls[path] > 1:  # A module may be called again, as IF, which has no variables.
+                path = f"{path}_call{calls[path]}"
+            params = {"path": path, "module": mark.module, "tree": mark.tree}
+            operation = replace(operation, params=params)
+        finished.append(operation)
+    return finished
+
+
+def _is_neuron(operation: Operation) -> bool:
+    """Return whether an operation is a layer of neurons that run over time."""
+    if operation.name != "layer":
+        return False
+    module = type(operation.params["module"])
+    return module in SPIKING and module is not ReLU
+
+
+@contextmanager
+def _explain_training_mode() -> Iterator[None]:
+    """Raise NotFoldable for Flax's errors about a network in training mode."""
+    try:
+        yield
+    except (flax.errors.ModifyScopeVariableError, flax.errors.InvalidRngError) as error:
+        is_random = isinstance(error, flax.errors.InvalidRngError)
+        raise NotFoldable(
+            f"the network {'draws random numbers' if is_random else 'changes its variables'}, as "
+            "in training.",
+            TO_EVALUATION,
+        ) from error
 
 
 serve_old_names(__name__)

@@ -87,9 +87,9 @@ def test_attention_over_too_many_tokens_is_refused():
     few = quantize(make_attention(0.3, 256), 1, largest_input=1.0)[3]
     assert isinstance(few, nodes.LinearAttention) and few.bound < nodes.EXACT
     np.testing.assert_allclose(few.weight * few.unit, 0.3, rtol=1 / 16)
-    with pytest.raises(NotFoldable, match="use fewer tokens, lower levels or more heads"):
+    with pytest.raises(NotFoldable, match="Use fewer tokens, lower levels or more heads"):
         quantize(make_attention(0.3, 4096), 1, largest_input=1.0)
-    with pytest.raises(NotFoldable, match="use fewer tokens"):
+    with pytest.raises(NotFoldable, match="Use fewer tokens"):
         quantize(make_attention(0.3, 2**14), 1, largest_input=1.0)
 
 
