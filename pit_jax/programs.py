@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a network, or resume a run", "main"),
     "evaluate": Command("measure a trained network on a split or your own images", "evaluate"),
+    "predict": Command("classify your own images or event recordings", "predict"),
     "export": Command("compile a trained network to binary spikes, for other programs", "export"),
     "analyze": Command("run the paper's analyses of trained networks", "analyze"),
     "report": Command("compare runs in one HTML page", "report"),
@@ -35,6 +36,9 @@ COMMANDS = {
     ),
     "import": Command("convert a PyTorch checkpoint to variables", "pit_jax.interop", False),
     "seeds": Command("train several seeds at once", "seeds"),
+    "check-install": Command(
+        "report JAX's devices and the installed extras", "pit_jax.check_install", False
+    ),
     "ledger": Command("add finished runs to the results table of the docs, in a clone", "ledger"),
 }
 

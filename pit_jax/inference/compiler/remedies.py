@@ -9,7 +9,8 @@ REMEDIES = {
         "Return logits: classes are chosen, and probabilities computed, outside of the program."
     ),
     ("reduce_max", "reduce_min"): (
-        "For a maximum over space use nn.max_pool, after a neuron. For a softmax, return its logits."
+        "For a maximum over space use nn.max_pool, after a neuron. For a softmax, return its "
+        "logits."
     ),
     ("scan", "while", "cond"): (
         "Use a neuron of pit_jax.neurons, which has a rule, instead of a loop or a condition."

@@ -95,7 +95,7 @@ def test_a_maximum_of_sums_of_binary_spikes_folds():
         (make_network_after(abs), "no rule for abs, in CustomNetwork. .*; there are rules"),
         (
             lambda x: jax.nn.softmax(make_network_after(pool)(x)),
-            "rule for reduce_max.* For a softmax, return its",
+            "rule for reduce_max.* For a softmax, return",
         ),
         (
             lambda x: make_network_after(pool)(x)[:, -1],
