@@ -44,6 +44,15 @@ def test_an_old_program_computes_the_same_logits(program, expected):
     assert np.array_equal(program(expected["x"]), expected["logits"])
 
 
+def test_an_old_program_takes_no_raw_pixels(program, expected):
+    assert program.normalization is None
+    pixels = np.zeros(expected["x"].shape, np.uint8)
+    advice = "Give floats, normalized as in training, or compile .or export. the network again"
+    for call in (program, program.grid, program.verify):
+        with pytest.raises(ValueError, match=f"the input is uint8, .*{advice}"):
+            call(pixels)
+
+
 def test_an_old_program_is_saved_again_in_the_new_format(program, expected, tmp_path):
     program.save(tmp_path / "program")
     old, new = (

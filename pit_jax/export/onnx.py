@@ -1,5 +1,6 @@
 """Export a program to an ONNX file of standard operators, bit-exact in onnxruntime."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,10 @@ import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
 from pit_jax.export.errors import import_extra
+from pit_jax.export.inputs import DTYPES, NORMALIZED, PIXELS, choose_input, read_input
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.pixels import InputReader
 from pit_jax.paths import read_path
 from pit_jax.reading import reading
 
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 OPSET, IR_VERSION = 17, 8  # From 2022, so that current runtimes read them.
 AGAIN = "Export it again."
+HOLDS = {
+    PIXELS: "raw pixels, which this file normalizes",
+    NORMALIZED: "values as the network takes them",
+}
+# The types of inputs in onnxruntime.
+INPUT_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 def to_onnx(
@@ -28,19 +37,23 @@ def to_onnx(
     path: str | os.PathLike[str],
     *,
     frames: bool = False,
+    input: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write all steps of the program to an ONNX file and its hash to `path` + ".sha256".
 
-    The input `x` has images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`; the output `logits`
-    is `[B, K]`; both are float32. `sha256sum -c` reads the hash file. Raises ArtifactError if one
-    of the files exists and `overwrite` is False.
+    The input `x` has images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`. `input` is "pixels"
+    for uint8, which the file normalizes, or "normalized" for float32 as the network takes them; by
+    default "pixels" if the program was compiled with `mean` and `std`. The output `logits` is
+    `[B, K]` float32. `sha256sum -c` reads the hash file. Raises ArtifactError if one of the files
+    exists and `overwrite` is False.
     """
+    input = choose_input(program, input)
     path = read_path(path)
     artifact.check_file_free(path, overwrite)
     artifact.check_file_free(_get_hash_path(path), overwrite)
     # Deterministic, so that the hash depends on the program alone.
-    content = _make_model(program, frames).SerializeToString(deterministic=True)
+    content = _make_model(program, frames, input).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The hash comes first, so that after an interruption the old file does not match it.
     line = artifact.make_hash_line(content, path.name)
@@ -51,6 +64,7 @@ def to_onnx(
 def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     """Return the file as a function from x to logits that onnxruntime runs on the CPU.
 
+    The function refuses inputs of another type than the file's, uint8 or floats.
     Raises ArtifactError when the file or its .sha256 file is missing, changed or truncated.
     """
     onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
@@ -67,17 +81,15 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
         # On other devices sums may be rounded, for example to TF32.
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (x,), (logits,) = session.get_inputs(), session.get_outputs()
-        if (x.name, x.type, logits.name) != ("x", "tensor(float)", "logits"):
+        if (x.name, logits.name) != ("x", "logits") or x.type not in INPUT_TYPES:
             raise ArtifactError(f"{path} does not map x to logits. {AGAIN}")
-        shape = tuple(x.shape[1:])
+        shape, dtype = tuple(x.shape[1:]), INPUT_TYPES[x.type]
+        # Files from before this entry have no largest input.
+        known = session.get_modelmeta().custom_metadata_map.get("largest_input")
+        largest = None if known is None else float(known)
 
     def run(x: Any) -> np.ndarray:
-        images = np.asarray(x, np.float32)
-        if images.shape[1:] != shape or not len(images):
-            raise ValueError(
-                f"the input must be [B, {', '.join(map(str, shape))}] with at least one sample, "
-                f"got {images.shape}."
-            )
+        images = np.asarray(read_input(x, shape, dtype, largest))
         with reading(path, "an ONNX file of this package", error=ArtifactError, advice=AGAIN):
             (logits,) = session.run(None, {"x": images})
         return np.asarray(logits)
@@ -85,7 +97,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     return run
 
 
-def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
+def _make_model(program: SpikingProgram, frames: bool, input: str) -> "onnx.ModelProto":
     onnx = import_extra("onnx", "onnx", "write an ONNX file")
     from pit_jax.export.onnx_graph import Graph
     from pit_jax.export.onnx_step import StepWriter
@@ -93,7 +105,9 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     pixels, last = program.nodes[0], program.nodes[-1]
     assert isinstance(pixels, nodes.Pixels) and isinstance(last, nodes.Accumulator)
     graph = Graph()
-    steps = StepWriter(graph, program.nodes, program.num_steps)
+    reader = InputReader(pixels, program.normalization)
+    table = reader.compute_integers() if input == PIXELS else None
+    steps = StepWriter(graph, program.nodes, program.num_steps, table)
     currents = []
     for t in range(program.num_steps):
         at = graph.emit("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
@@ -104,12 +118,13 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     graph.nodes.append(onnx.helper.make_node("Mul", [total, mean], ["logits"], "logits"))
 
     shape = (program.num_steps, *pixels.shape) if frames else pixels.shape
+    dtype = np.dtype(DTYPES[input])
     value = onnx.helper.make_tensor_value_info
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
             graph.nodes,
             "spiking_program",
-            [value("x", onnx.TensorProto.FLOAT, ["B", *shape])],
+            [value("x", onnx.helper.np_dtype_to_tensor_dtype(dtype), ["B", *shape])],
             [value("logits", onnx.TensorProto.FLOAT, ["B", *last.shape])],
             graph.initializers,
         ),
@@ -118,19 +133,19 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
         producer_name="pit_jax",
         producer_version=pit_jax.__version__,
     )
-    axes = "B, T, H, W, C" if frames else "B, H, W, C"
-    limit = f"clipped to +-{pixels.bound * pixels.unit:g}, in units of {pixels.unit:g}"
-    onnx.helper.set_model_props(
-        model,
-        {
-            "pit_jax": pit_jax.__version__,
-            "program": program.fingerprint,
-            "initializers_sha256": _hash_initializers(graph.initializers),
-            "num_steps": str(program.num_steps),
-            "input": f"x [{axes}], float32, {limit}",
-            "output": "logits [B, K], float32, the mean over the steps",
-        },
-    )
+    about = {
+        "pit_jax": pit_jax.__version__,
+        "program": program.fingerprint,
+        "initializers_sha256": _hash_initializers(graph.initializers),
+        "num_steps": str(program.num_steps),
+        "input": f"x [B, {', '.join(map(str, shape))}], {dtype}, {HOLDS[input]}",
+        "input_unit": repr(pixels.unit),
+        "largest_input": repr(reader.largest),
+        "output": "logits [B, K], float32, the mean over the steps",
+    }
+    if known := program.normalization:
+        about["normalization"] = json.dumps({"mean": known.mean, "std": known.std})
+    onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -35,10 +35,17 @@ class StepWriter:
     """A writer of the steps of a program, one after the other.
 
     The output of a spike node is a list of its slots; of other nodes it is one tensor `[B, ...]`.
+    With a `table` `[256, C]`, pixels are uint8 and enter as its entries.
     """
 
-    def __init__(self, graph: Graph, program: Sequence[nodes.Node], num_steps: int) -> None:
-        self.graph, self.nodes, self.num_steps = graph, program, num_steps
+    def __init__(
+        self,
+        graph: Graph,
+        program: Sequence[nodes.Node],
+        num_steps: int,
+        table: np.ndarray | None = None,
+    ) -> None:
+        self.graph, self.nodes, self.num_steps, self.table = graph, program, num_steps, table
         self.states: dict[int, NeuronTensors] = {}
         self.outputs: list[Output] = []
 
@@ -78,6 +85,12 @@ class StepWriter:
 
     def _sample(self, node: nodes.Pixels, pixels: str) -> str:
         g = self.graph
+        if self.table is not None:
+            # Byte x of channel c is entry 256 c + x.
+            first = 256 * np.arange(self.table.shape[1])
+            at = g.emit("Cast", pixels, to=onnx.TensorProto.INT64)
+            at = g.emit("Add", at, g.constant(first, np.int64)) if first.any() else at
+            return g.emit("Gather", g.constant(self.table.T.reshape(-1)), at)
         pixels = g.emit("Where", g.emit("IsNaN", pixels), g.constant(0, np.float32), pixels)
         # ONNX and jnp.round both round half to even.
         # The unit is a power of two, so the product is exact.

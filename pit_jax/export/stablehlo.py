@@ -1,6 +1,7 @@
 """Export a program to a StableHLO module for CPUs, GPUs and TPUs that needs only JAX.
 
-To run it without pit_jax, compare the hash in `manifest.json`:
+`manifest["input"]` has the shape and the type of its input `x`, by default raw pixels of uint8. To
+run it without pit_jax, compare the hash in `manifest.json`:
 
     import jax.export, json, pathlib, hashlib
     content = pathlib.Path("digits.stablehlo/program.stablehlo").read_bytes()
@@ -19,14 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
-from pit_jax.checks.arrays import read_array
 from pit_jax.export.errors import import_extra
+from pit_jax.export.inputs import DTYPES, choose_input, read_input
 from pit_jax.inference import Report, SpikingProgram
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.storage import describe
@@ -46,15 +46,10 @@ class StableHLO:
 
     def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Return logits of at least one sample of the shape and dtype in `manifest["input"]`."""
-        x = jnp.asarray(read_array("the input", x))
         shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
-        # No dtype is converted: as uint8, floats below 1 would silently become 0.
-        if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
-            raise ValueError(
-                f"the input must be [{', '.join(map(str, shape))}] {dtype} with at least one "
-                f"sample, got {x.shape} {x.dtype}."
-            )
-        return self._call(x)
+        # Files from before this entry have no largest input.
+        x = read_input(x, shape[1:], dtype, self.manifest.get("largest_input"))
+        return self._call(jnp.asarray(x))
 
     @cached_property
     def _call(self) -> Any:
@@ -67,15 +62,16 @@ def to_stablehlo(
     folder: str | os.PathLike[str],
     *,
     frames: bool = False,
-    pixels: Float[np.ndarray, "256 C"] | None = None,
+    input: str | None = None,
     proof: Report | None = None,
     about: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write all steps of the program, with binary spikes, as one module for any batch size.
 
-    The module maps float32 images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, to logits
-    `[B, K]`. With `pixels` it takes uint8 and looks up the value of each channel in this table. The
+    The module maps images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, to logits `[B, K]`.
+    `input` is "pixels" for uint8, which the module normalizes, or "normalized" for float32 as the
+    network takes them; by default "pixels" if the program was compiled with `mean` and `std`. The
     manifest has `proof`, by default the one from compilation, and `about`, any JSON values. Raises
     ArtifactError as `SpikingProgram.save` does.
     """
@@ -86,30 +82,23 @@ def to_stablehlo(
     facts = describe(program, proof)
     first = program.nodes[0]
     assert isinstance(first, nodes.Pixels)
-    if pixels is not None and pixels.shape != (256, first.shape[-1]):
-        raise ValueError(
-            f"pixels must have the shape (256, {first.shape[-1]}), a row for each value of a byte, "
-            f"got {pixels.shape}."
-        )
     shape = (program.num_steps, *first.shape) if frames else first.shape
-    dtype = jnp.float32 if pixels is None else jnp.uint8
-
-    @jax.jit
-    def logits(x: Array) -> Array:
-        if pixels is not None:
-            # A table gives every device the same floats; a product and a sum could be contracted.
-            x = jnp.asarray(pixels, jnp.float32)[x, jnp.arange(pixels.shape[1])]
-        return program(x)
-
+    dtype = DTYPES[choose_input(program, input)]
     # A symbolic batch makes one module work for every batch size.
     (batch,) = export.symbolic_shape("batch")
     x = jax.ShapeDtypeStruct((batch, *shape), dtype)
+
+    @jax.jit
+    def logits(x: Array) -> Array:
+        return program(x)
+
     exported = export.export(logits, platforms=PLATFORMS)(x)
     notes = {
         **facts,
         "platforms": PLATFORMS,
         "calling_convention_version": exported.calling_convention_version,
-        "input": {"shape": ["batch", *shape], "dtype": jnp.dtype(dtype).name},
+        "input": {"shape": ["batch", *shape], "dtype": dtype},
+        "largest_input": first.bound * first.unit,
         "output": {
             "shape": ["batch", *exported.out_avals[0].shape[1:]],
             "dtype": exported.out_avals[0].dtype.name,
@@ -141,6 +130,8 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     taken = {"shape": ["batch", *x.shape[1:]], "dtype": x.dtype.name} if x is not None else None
     if manifest.get("input") != taken:
         raise ArtifactError(f"{folder}: the manifest has another input than the module, {taken}.")
+    if not isinstance(manifest.get("largest_input"), float | None):
+        raise ArtifactError(f"{folder}: largest_input in the manifest must be a float.")
     return StableHLO(exported, manifest)
 
 

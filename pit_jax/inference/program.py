@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -12,19 +12,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from pit_jax.checks.arrays import read_array
+from pit_jax.display import html_lines
 from pit_jax.inference import storage
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.quantize import quantize
-from pit_jax.inference.compiler.trace import outline_layers
+from pit_jax.inference.compiler.trace import Apply, outline_layers
 from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
 from pit_jax.inference.listing import format_table
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.batches import jit_for_batches
+from pit_jax.inference.runtime.pixels import (
+    InputReader,
+    Normalization,
+    read_normalization,
+    read_pixels,
+)
 from pit_jax.inference.runtime.step import Form, check_input, collect_weights, run
 from pit_jax.inference.runtime.stream import Stream, make_jax_advance
 from pit_jax.inference.verify import Reference, Report, fingerprint, make_reference, prove
@@ -45,7 +52,9 @@ FAR = 0.05
 class SpikingProgram:
     """The spike-driven form of a network; `nodes` run in this order at each step.
 
-    Calls take images `[B, H, W, C]`, which enter at every step, or frames `[B, T, H, W, C]`.
+    Calls take images `[B, H, W, C]`, which enter at every step, or frames `[B, T, H, W, C]`: floats
+    as the trained network takes them, or uint8 pixels, to which `normalization` is applied.
+    Other integers are refused, and a call that clips more than 1 % of its values warns.
     `fingerprint` is the hash of the nodes as they were compiled, `reference` the trained network,
     and `proof` the report of the verification at compile time.
     """
@@ -55,42 +64,45 @@ class SpikingProgram:
     fingerprint: str
     reference: Reference | None = None
     proof: Report | None = None
+    normalization: Normalization | None = None
 
-    def __call__(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
+    def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Return logits, the mean over the steps, from binary spikes."""
-        return self._get_logits("slots")(self._weights, self._check(x))
+        return self._get_logits("slots")(self._weights, self._read(x))
 
-    def grid(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
+    def grid(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Return logits from integer counts, with the same weights."""
-        return self._get_logits("counts")(self._weights, self._check(x))
+        return self._get_logits("counts")(self._weights, self._read(x))
 
-    def trace(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
+    def trace(self, x: Shaped[ArrayLike, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
         """Return the spikes of every neuron layer: 0 and 1 in each of D slots, or -1 (ternary)."""
-        spikes: dict[str, Array] = self.watch(x, "slots")[1]
+        spikes: dict[str, Array] = self._get_watch("slots")(self._weights, self._read(x))[1]
         return spikes
 
-    def counts(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T ..."]]:
+    def counts(self, x: Shaped[ArrayLike, "..."]) -> dict[str, Int[Array, "B T ..."]]:
         """Return the integer counts of every neuron layer, as `grid` computes them."""
-        spikes: dict[str, Array] = self.watch(x, "counts")[1]
+        spikes: dict[str, Array] = self._get_watch("counts")(self._weights, self._read(x))[1]
         return spikes
 
-    def watch(self, x: Float[ArrayLike, "..."], form: Form) -> tuple[Array, dict[str, Array]]:
-        """Return logits and spikes together; `form` is `slots` (binary) or `counts`."""
-        logits, spikes = self._get_watch(form)(self._weights, self._check(x))
+    def watch(self, x: Shaped[ArrayLike, "..."], form: Form) -> tuple[Array, dict[str, Array]]:
+        """Return logits and spikes together, without warnings; `form` is `slots` or `counts`."""
+        logits, spikes = self._get_watch(form)(self._weights, self._read(x, warn=False))
         return logits, spikes
 
-    def costs(self, x: Float[ArrayLike, "..."]) -> Costs:
+    def costs(self, x: Shaped[ArrayLike, "..."]) -> Costs:
         """Return the additions, multiplications and weights of every layer.
 
         Additions are the mean over samples, of which there must be at least one.
         """
-        return costs(self.nodes, self.num_steps, self._check(x))
+        return costs(self.nodes, self.num_steps, jnp.asarray(self.normalize(x)))
 
-    def count_clipped(self, x: Float[ArrayLike, "..."]) -> int:
+    def normalize(self, x: Shaped[ArrayLike, "..."]) -> Any:
+        """Return uint8 pixels as the floats that the trained network takes; floats unchanged."""
+        return self._reader.normalize(self._read(x, warn=False))
+
+    def count_clipped(self, x: Shaped[ArrayLike, "..."]) -> int:
         """Count the inputs that are clipped because they are beyond `largest_input`, and NaNs."""
-        pixels = _get_pixels(self.nodes)
-        size = abs(np.asarray(read_array("the input", x)))
-        return int(np.sum(~(size <= pixels.bound * pixels.unit)))
+        return self._reader.count_clipped(self._reader.read(x))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
         """Compare spikes, counts and logits on one batch or several; see `Report`.
@@ -100,7 +112,7 @@ class SpikingProgram:
         """
         if hasattr(batches, "shape"):
             batches, labels = [batches], None if labels is None else [labels]
-        return prove(self, batches, labels)
+        return prove(self, map(self.normalize, batches), labels)
 
     def event_driven(
         self, crossover: "Crossover | None" = None, threads: int | None = None
@@ -113,14 +125,20 @@ class SpikingProgram:
         """
         from pit_jax.inference.event_driven import EventDriven, look_up_crossover
 
-        return EventDriven(self.nodes, self.num_steps, crossover or look_up_crossover, threads)
+        return EventDriven(
+            self.nodes,
+            self.num_steps,
+            crossover or look_up_crossover,
+            threads,
+            self.normalization,
+        )
 
     def stream(self) -> Stream:
         """Return a runtime that takes one frame at a time and returns logits after each."""
         last = self.nodes[-1]
         assert isinstance(last, nodes.Accumulator)
         advance = make_jax_advance(self.nodes, self._weights)
-        return Stream(self.num_steps, _get_pixels(self.nodes).shape, last.unit.item(), advance)
+        return Stream(self.num_steps, self._reader, last.unit.item(), advance)
 
     def save(
         self,
@@ -142,6 +160,12 @@ class SpikingProgram:
     def __str__(self) -> str:
         return format_table(self.nodes, self.num_steps)
 
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_lines(self)
+
     @property
     def slots(self) -> dict[str, tuple[int, ...]]:
         """The worth of a spike in each slot, in levels, for every neuron layer."""
@@ -156,6 +180,12 @@ class SpikingProgram:
             return collect_weights(self.nodes)
 
     @cached_property
+    def _reader(self) -> InputReader:
+        node = self.nodes[0]
+        assert isinstance(node, nodes.Pixels)
+        return InputReader(node, self.normalization)
+
+    @cached_property
     def _functions(self) -> dict[Any, Any]:
         """The jitted functions so far, by their result and the form of spikes."""
         return {}
@@ -164,6 +194,7 @@ class SpikingProgram:
         if ("logits", form) not in self._functions:
 
             def logits(weights: Any, x: Array) -> Array:
+                x = self._reader.normalize(x)
                 return self._average(
                     run(self.nodes, weights, x, self.num_steps, form, lambda outputs: outputs[-1])
                 )
@@ -186,6 +217,7 @@ class SpikingProgram:
 
         @jit_for_batches
         def watch(weights: Any, x: Array) -> tuple[Array, list[Array]]:
+            x = self._reader.normalize(x)
             steps = run(self.nodes, weights, x, self.num_steps, form, select_outputs)
             logits, spikes = zip(*steps, strict=True)
             time = 1 if form == "counts" else 2
@@ -208,17 +240,23 @@ class SpikingProgram:
         total = sum(logits[1:], logits[0])
         return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
 
-    def _check(self, x: Any) -> Array:
-        x = jnp.asarray(read_array("the input", x), jnp.float32)
-        check_input(x.shape, _get_pixels(self.nodes).shape, self.num_steps)
-        return x
+    def _read(self, x: Any, warn: bool = True) -> Array:
+        """Return uint8 pixels or float32 values of a known shape; see `InputReader`."""
+        x = self._reader.read(x)
+        check_input(x.shape, self._reader.pixels.shape, self.num_steps)
+        if warn:
+            # The line that called the method that called this one.
+            self._reader.warn_if_clipped(x, stacklevel=3)
+        return jnp.asarray(x)
 
 
 def compile(
-    model: nn.Module,
-    variables: Mapping[str, Any],
+    model: nn.Module | Apply,
+    variables: Any,
     sample_batch: Any,
     *,
+    mean: Any = None,
+    std: Any = None,
     largest_input: float | None = None,
     weights: str = "float32",
     code: str = "thermometer",
@@ -229,10 +267,17 @@ def compile(
     Batch norm and scales are folded into integer weights; counts 0..D are sent as binary spikes.
 
     Args:
-        model: the network; calls with images or frames return logits `[B, T, K]`.
+        model: the network, a module that is called in evaluation mode, or any function
+            `apply(variables, x)`; returns logits `[B, T, K]`, or their mean over time `[B, K]`.
         variables: its trained variables.
-        sample_batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to verify the program with.
-        largest_input: inputs beyond it are clipped; by default twice the largest of the sample.
+        sample_batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to verify the program with,
+            or features `[B, F]` or `[B, T, F]`: floats that the network takes, or, with `mean` and
+            `std`, uint8 pixels.
+        mean: with `std`, a number for each channel: the program takes uint8 pixels too, as
+            `(x / 255 - mean) / std`. () for both if uint8 counts enter the network unchanged.
+        std: see `mean`.
+        largest_input: inputs beyond it are clipped; by default the largest normalized pixel, or
+            without `mean` twice the largest value of the sample.
         weights: `float32` for as many bits as it represents exactly, or `int16` or `int8`.
         code: `thermometer` sends a count in D slots, one for each level, `bitwise` in ⌈log₂(D+1)⌉
             slots, each worth twice the next.
@@ -241,22 +286,19 @@ def compile(
     Raises NotFoldable for parts that no spiking program computes exactly, and NotEqual if the
     verification fails.
     """
-    sample = np.asarray(read_array("sample_batch", sample_batch), np.float32)
+    sample, normalization = _read_sample(sample_batch, mean, std)
     _check_inputs(sample, variables)
-    folded_nodes = fold(outline_layers(model, variables, sample.shape))
-    steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
-    if largest_input is None and not sample.any():
-        raise ValueError(
-            "sample_batch is 0 everywhere, so the largest input is unknown; give samples as the "
-            "network sees them, or largest_input."
-        )
-    largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
+    outline_for = cache(partial(outline_layers, model, variables))
+    outline = outline_for(sample.shape)
+    folded_nodes, steps = fold(outline), outline.num_steps
+    largest = _find_largest(sample, normalization) if largest_input is None else largest_input
     graph = quantize(folded_nodes, steps, largest_input=largest, weights=weights, code=code)
     rules = {node.path: node.firing for node in folded_nodes if isinstance(node, folded.Spikes)}
     if not rules:
-        raise NotFoldable("the network has no neurons, and so no spikes; add a neuron layer.")
+        raise NotFoldable("the network has no neurons, and so no spikes.", "Add a neuron layer.")
+    reference = make_reference(outline_for, rules)
     program = SpikingProgram(
-        graph, steps, fingerprint(graph), make_reference(model, variables, rules)
+        graph, steps, fingerprint(graph), reference, normalization=normalization
     )
     if verify:
         if not (report := program.verify(sample)):
@@ -268,27 +310,45 @@ def compile(
     return program
 
 
-def _check_inputs(sample: np.ndarray, variables: Mapping[str, Any]) -> None:
-    """Raise ValueError unless sample and variables are finite and the sample has a known shape."""
-    if sample.ndim not in (4, 5) or not sample.size:
+def _read_sample(sample: Any, mean: Any, std: Any) -> tuple[np.ndarray, Normalization | None]:
+    """Return the sample as float32 that the network takes, and the normalization of pixels."""
+    sample = read_array("sample_batch", sample)
+    normalization = read_normalization(mean, std, sample.shape[-1] if sample.ndim else 1)
+    sample = read_pixels("sample_batch", sample, normalization)
+    if normalization is not None and sample.dtype == np.uint8:
+        sample = normalization.normalize(sample)
+    return np.asarray(sample), normalization
+
+
+def _find_largest(sample: np.ndarray, normalization: Normalization | None) -> float:
+    """Return the largest input by default; raise ValueError if it is unknown."""
+    if normalization is not None and normalization.mean:
+        return float(abs(normalization.compute_values(sample.shape[-1])).max())
+    if not sample.any():
         raise ValueError(
-            "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], "
-            f"got {sample.shape}."
+            "sample_batch is 0 everywhere, so the largest input is unknown; give samples as the "
+            "network sees them, or largest_input."
+        )
+    return 2 * float(abs(sample).max())
+
+
+def _check_inputs(sample: np.ndarray, variables: Any) -> None:
+    """Raise ValueError unless sample and variables are finite and the sample has a known shape."""
+    if sample.ndim not in (2, 3, 4, 5) or not sample.size:
+        raise ValueError(
+            "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], or features "
+            f"[B, F] or [B, T, F], got {sample.shape}."
         )
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")
-    for path, leaf in jax.tree.leaves_with_path(dict(variables)):
+    for path, leaf in jax.tree.leaves_with_path(variables):
+        if not jnp.issubdtype(getattr(leaf, "dtype", object), jnp.inexact):
+            continue  # A function's variables may have others, such as random keys.
         name, values = jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds values that are not finite; compile finite weights.")
         if name.startswith("batch_stats/") and name.endswith("/var") and np.any(values < 0):
             raise ValueError(f"{name} holds a variance of {values.min():g}; it must be at least 0.")
-
-
-def _get_pixels(graph: Nodes) -> nodes.Pixels:
-    node = graph[0]
-    assert isinstance(node, nodes.Pixels)
-    return node
 
 
 def _warn_if_far(report: Report) -> None:

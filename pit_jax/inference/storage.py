@@ -20,6 +20,7 @@ from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
+from pit_jax.inference.runtime.pixels import Normalization, read_normalization
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
 from pit_jax.inference.runtime.step import collect_weights, run
 from pit_jax.inference.verify import LayerProof, Report, fingerprint
@@ -29,8 +30,9 @@ from pit_jax.reading import quote_error, reading
 if TYPE_CHECKING:  # program.py imports this module.
     from pit_jax.inference.program import SpikingProgram
 
-# Format 1 has old names of some classes (`SAVED_CLASSES`), and is still read.
-KIND, VERSION = "pit_jax.program", 2
+# Formats 1 and 2 are still read. 1 has old names of some classes (`SAVED_CLASSES`), and neither has
+# a normalization.
+KIND, VERSION = "pit_jax.program", 3
 ARRAYS = "program.safetensors"
 # A program has a copy of its layers for each step, so more could never be compiled; of many, the
 # first are enough to see whether shapes fit.
@@ -77,6 +79,7 @@ def describe(program: "SpikingProgram", proof: Report | None) -> dict[str, Any]:
         "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
         "num_steps": program.num_steps,
         "fingerprint": program.fingerprint,
+        "normalization": to_json(program.normalization, {}),
         "proof": to_json(proof, {}),
     }
 
@@ -114,8 +117,21 @@ def _read_fields(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dic
         # The file hashes find damage; this finds a program whose numbers were edited.
         raise ArtifactError("its numbers are not those that were compiled.")
     _check_fit(graph, min(steps, MOST_TRACED))
-    known = manifest["fingerprint"]
-    return {"nodes": graph, "num_steps": steps, "fingerprint": known, "proof": proof}
+    return {
+        "nodes": graph,
+        "num_steps": steps,
+        "fingerprint": manifest["fingerprint"],
+        "proof": proof,
+        "normalization": _read_normalization(manifest.get("normalization"), graph[0].shape[-1]),
+    }
+
+
+def _read_normalization(value: Any, channels: int) -> Normalization | None:
+    known = from_json(value, Normalization | None, {}, "normalization")
+    try:
+        return known and read_normalization(known.mean, known.std, channels)
+    except ValueError as error:
+        raise ArtifactError(f"its normalization does not fit: {error}") from error
 
 
 def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
@@ -165,7 +181,7 @@ CLASSES: dict[str, Any] = {
             nodes.LinearAttention,
         ),
         *(Pool, Sum, Reshape, Cells),
-        *(Report, LayerProof),
+        *(Report, LayerProof, Normalization),
     )
 }
 CLASSES |= {old: CLASSES[new] for old, new in SAVED_CLASSES.items()}

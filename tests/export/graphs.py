@@ -16,6 +16,10 @@ from pit_jax.neurons.step import hard_reset
 from tests.models.reduced import REDUCED
 from tests.models.reference import random_variables
 
+# Of CIFAR-10. Every byte is once in each channel of `BYTES` [4, 8, 8, 3].
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+BYTES = np.stack([np.random.default_rng(c).permutation(256) for c in range(3)], axis=-1)
+BYTES = BYTES.reshape(4, 8, 8, 3).astype(np.uint8)
 HARD_LIF = partial(neurons.LIF, reset=hard_reset)
 
 

@@ -1,6 +1,7 @@
 """onnxruntime computes the logits of a program in a process without pit_jax, JAX and Flax."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from functools import partial
@@ -17,7 +18,7 @@ import onnx
 from pit_jax import neurons
 from pit_jax.export import load_onnx, to_onnx
 from pit_jax.inference import ArtifactError, compile
-from tests.export.graphs import make_joined
+from tests.export.graphs import BYTES, MEAN, STD, make_joined
 from tests.inference.networks import NEURONS, make_firing_network
 
 SAMPLE = [
@@ -83,10 +84,50 @@ def test_frames_bitwise_codes_and_int8_weights_are_exported(small, tmp_path):
     assert_file_equals(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
 
 
+@pytest.mark.filterwarnings("ignore:.* or NaN, and were clipped:UserWarning")
 def test_nan_pixels_count_as_0(small, tmp_path):
     model, variables, x = small
     program = compile(model, variables, x)
     assert_file_equals(program, x.at[:, 1].set(jnp.nan), tmp_path / "gaps.onnx", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def of_pixels(small):
+    model, variables, _ = small
+    return compile(model, variables, BYTES, mean=MEAN, std=STD)
+
+
+def test_raw_pixels_are_normalized_in_the_file(of_pixels, tmp_path):
+    program, path = of_pixels, tmp_path / "raw.onnx"
+    assert_file_equals(program, BYTES, path, tmp_path)
+    assert np.array_equal(load_onnx(path)(BYTES), program.grid(BYTES))
+    (x,) = onnx.load(path).graph.input
+    assert x.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    known = {each.key: each.value for each in onnx.load(path).metadata_props}
+    assert json.loads(known["normalization"]) == {"mean": [*MEAN], "std": [*STD]}
+    with pytest.raises(ValueError, match="A file exported with input='normalized' takes float32"):
+        load_onnx(path)(program.normalize(BYTES))
+    frames = np.stack([BYTES, 255 - BYTES], axis=1)
+    assert_file_equals(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
+
+
+def test_counts_of_one_channel_enter_the_file_unchanged(tmp_path):
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 1)
+    one = np.random.default_rng(0).poisson(1.0, x.shape).astype(np.uint8)
+    program = compile(model, variables, one, mean=(), std=())
+    assert_file_equals(program, one, tmp_path / "counts.onnx", tmp_path)
+
+
+def test_a_file_of_normalized_inputs_refuses_raw_pixels(of_pixels, tmp_path):
+    program, path = of_pixels, tmp_path / "floats.onnx"
+    x = program.normalize(BYTES)
+    assert_file_equals(program, x, path, tmp_path, input="normalized")
+    run = load_onnx(path)
+    assert np.array_equal(run(np.float64(x)), program.grid(BYTES))
+    with pytest.raises(ValueError, match="A file exported with input='pixels' takes uint8"):
+        run(BYTES)
+    with pytest.warns(UserWarning, match="% of the input values are beyond"):
+        run(BYTES.astype(np.float32))
 
 
 @pytest.mark.parametrize("join", ["and", "iand"])
@@ -172,5 +213,5 @@ def test_damaged_models_with_a_new_hash_are_refused(written, tmp_path):
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (2, 8, 8, 4), (8, 8, 3), ()])
 def test_inputs_of_another_shape_are_refused(written, shape):
-    with pytest.raises(ValueError, match=r"the input must be \[B, .*\] with at least one sample"):
+    with pytest.raises(ValueError, match=r"the input must be \[batch, .* at least one sample"):
         load_onnx(written[2])(np.zeros(shape))

@@ -23,7 +23,7 @@ from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
 from pit_jax.export.stablehlo import MODULE
 from pit_jax.inference import ArtifactError, SpikingProgram
-from tests.export.graphs import make_program
+from tests.export.graphs import BYTES, MEAN, STD, make_program
 from tests.inference.networks import NEURONS
 
 FILES = (MANIFEST, MANIFEST_HASH, MODULE)
@@ -81,16 +81,32 @@ def test_each_step_reads_its_frame(small, tmp_path):
     assert np.array_equal(load_stablehlo(tmp_path / "out")(frames), program(frames))
 
 
-def test_bytes_are_looked_up_in_the_table_of_pixels(small, tmp_path):
-    program, _ = small
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(256, 3)).astype(np.float32)
-    images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    seen = np.stack([table[images[..., c], c] for c in range(3)], axis=-1)
-    to_stablehlo(program, tmp_path / "out", pixels=table)
-    assert np.array_equal(load_stablehlo(tmp_path / "out")(images), program(seen))
-    with pytest.raises(ValueError, match=r"must have the shape \(256, 3\), .*, got \(256, 1\)"):
-        to_stablehlo(program, tmp_path / "other", pixels=table[:, :1])
+def test_a_module_takes_raw_pixels_if_the_program_normalizes_them(tmp_path):
+    program, _ = make_program("resnet8", partial(neurons.PIT, levels=2), 1, mean=MEAN, std=STD)
+    to_stablehlo(program, tmp_path / "raw")
+    raw, want = load_stablehlo(tmp_path / "raw"), program.grid(BYTES)
+    assert raw.manifest["input"] == {"shape": ["batch", 8, 8, 3], "dtype": "uint8"}
+    assert raw.manifest["normalization"]["mean"] == [*MEAN]
+    assert np.ptp(want, axis=0).any() and np.array_equal(raw(BYTES), want)
+    to_stablehlo(program, tmp_path / "floats", input="normalized")
+    floats, x = load_stablehlo(tmp_path / "floats"), program.normalize(BYTES)
+    assert floats.manifest["input"]["dtype"] == "float32"
+    for each in (x, np.float64(x), jnp.asarray(x)):
+        assert np.array_equal(floats(each), want)
+    with pytest.raises(ValueError, match="float32.*A file exported with input='normalized' takes"):
+        raw(x)
+    with pytest.raises(ValueError, match="uint8.*A file exported with input='pixels' takes uint8"):
+        floats(BYTES)
+    with pytest.warns(UserWarning, match="% of the input values are beyond"):
+        floats(BYTES.astype(np.float32))
+
+
+def test_an_input_that_a_program_cannot_take_is_refused(small, tmp_path):
+    with pytest.raises(ValueError, match="without mean and std, so it cannot normalize pixels"):
+        to_stablehlo(small[0], tmp_path / "out", input="pixels")
+    with pytest.raises(ValueError, match="input must be 'pixels', .* got 'uint8'"):
+        to_stablehlo(small[0], tmp_path / "out", input="uint8")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_module_runs_without_pit_jax_and_flax(small, whole):

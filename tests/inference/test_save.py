@@ -175,7 +175,7 @@ def find_node(manifest: dict, kind: str) -> dict:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda m: m.update(version=3), "has version 3 of its format.*reads versions up to 2"),
+        (lambda m: m.update(version=4), "has version 4 of its format.*reads versions up to 3"),
         (lambda m: m.update(version="1"), "has version '1'"),
         (lambda m: m.update(kind="other"), "has the kind 'other', not 'pit_jax.program'"),
         (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
@@ -217,6 +217,13 @@ def find_node(manifest: dict, kind: str) -> dict:
         (lambda m: m.update(nodes=[[]]), r"nodes.0 is \[\], but this pit_jax expects Pixels"),
         (lambda m: m.update(num_steps=0), "num_steps must be from 1 to 10,000, got 0"),
         (lambda m: m.update(num_steps=10**300), "num_steps must be from 1 to 10,000"),
+        (lambda m: m.update(normalization=5), "normalization is 5, but this pit_jax expects"),
+        (
+            lambda m: m.update(
+                normalization={"class": "Normalization", "mean": [0.5], "std": [0.5]}
+            ),
+            "its normalization does not fit: mean and std must each have one finite number",
+        ),
         (lambda m: m.update(proof=5), "proof is 5, but this pit_jax expects Report"),
         (lambda m: find_node(m, "Accumulator")["bias"].update(array=[1]), "there is no array"),
         (

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pit_jax.checks.arrays import read_array
 from pit_jax.inference.event_driven.assemble import WeightLayer, allocate, assemble
 from pit_jax.inference.event_driven.crossover import Crossover, look_up_crossover
 from pit_jax.inference.event_driven.interpreter import run
-from pit_jax.inference.event_driven.jit import count_cores
+from pit_jax.inference.event_driven.jit import count_cores, report_compilation
 from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.pixels import InputReader, Normalization
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
 from pit_jax.old_names import accept_old_keywords, serve_old_names
@@ -66,12 +66,13 @@ class EventDriven:
         num_steps: int,
         crossover: Crossover = look_up_crossover,
         threads: int | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         pixels, last = graph[0], graph[-1]
         assert isinstance(pixels, nodes.Pixels) and isinstance(last, nodes.Accumulator)
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be 1 or more, or None for all cores, got {threads}.")
-        self.shape, self.num_steps = pixels.shape, num_steps
+        self._reader, self.num_steps = InputReader(pixels, normalization), num_steps
         self._crossover, self._tape = crossover, assemble(graph)
         self._unit, self._classes = last.unit.item(), last.shape[0]
         self._threads = threads or count_cores()
@@ -82,9 +83,11 @@ class EventDriven:
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
         """Return logits, the mean over steps, of images `[B, H, W, C]` or `[B, T, H, W, C]`."""
-        x = np.ascontiguousarray(read_array("the input", x), np.float32)
-        check_input(x.shape, self.shape, self.num_steps)
-        frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
+        x, shape = np.asarray(self._reader.read(x)), self._reader.pixels.shape
+        check_input(x.shape, shape, self.num_steps)
+        self._reader.warn_if_clipped(x, stacklevel=2)
+        x = self._reader.normalize(x)
+        frames = _view_frames(x, 1 if x.shape[1:] == shape else self.num_steps)
         sums = np.zeros((len(x), self._classes), np.int32)
         parts = max(1, min(self._threads, len(x) // MIN_SAMPLES_PER_THREAD))
         edges = [len(x) * part // parts for part in range(parts + 1)]
@@ -96,8 +99,9 @@ class EventDriven:
 
         if len(x):
             # Compiled code releases the GIL; this thread computes part 0 meanwhile.
-            others = [self._pool.submit(work, part) for part in range(1, parts)]
-            totals = [work(0), *(other.result() for other in others)]
+            with report_compilation(run):
+                others = [self._pool.submit(work, part) for part in range(1, parts)]
+                totals = [work(0), *(other.result() for other in others)]
             self._last = totals, len(x), self.num_steps
         return sums.astype(np.float32) * np.float32(self._unit / self.num_steps)
 
@@ -105,8 +109,7 @@ class EventDriven:
         """Return a runtime that takes one frame at a time; see `Stream`."""
 
         def advance(state: Any, frame: Any, t: int) -> tuple[Any, Int[np.ndarray, "B K"]]:
-            frame = np.ascontiguousarray(frame, np.float32)
-            frame = frame.reshape(len(frame), 1, math.prod(self.shape))
+            frame = _view_frames(frame, 1)
             sums = np.zeros((len(frame), self._classes), np.int32)
             if not len(frame):
                 return state, sums
@@ -114,10 +117,12 @@ class EventDriven:
             fresh = state is None
             if not fresh:
                 space.state[:] = state
-            self._last = [self._run(space, frame, t, t + 1, fresh, True, sums)], len(frame), 1
+            with report_compilation(run):
+                totals = self._run(space, frame, t, t + 1, fresh, True, sums)
+            self._last = [totals], len(frame), 1
             return space.state.copy(), sums
 
-        return Stream(self.num_steps, self.shape, self._unit, advance)
+        return Stream(self.num_steps, self._reader, self._unit, advance)
 
     @property
     def choices(self) -> list[LayerRun]:
@@ -154,6 +159,8 @@ class EventDriven:
         ]
         return "\n".join(align_columns([head, *rows], left=2))
 
+    __repr__ = __str__
+
     def _run(
         self,
         space: _Workspace,
@@ -182,6 +189,14 @@ class EventDriven:
                 max_spikes,
             )
         return self._workspaces[batch, part]
+
+
+def _view_frames(x: Any, steps: int) -> Float[np.ndarray, "B T N"]:
+    """Return float32 images or frames as rows of pixels for each of `steps`, 1 or T."""
+    frames = np.ascontiguousarray(x).reshape(len(x), steps, math.prod(x.shape[1:]) // steps)
+    # NumPy's view of a JAX array is read-only. With one type, numba compiles once.
+    frames.flags.writeable = False
+    return frames
 
 
 def _format_crossover(crossover: float) -> str:

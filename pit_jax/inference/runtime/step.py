@@ -52,7 +52,7 @@ def collect_weights(graph: Sequence[nodes.Node]) -> Weights:
     ]
 
 
-def quantize_pixels(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
+def quantize_pixels(node: nodes.Pixels, x: Float[Array, "B ..."]) -> Array:
     """Return pixels as integers `[B, H, W, C]` in float32, clipped at the node's bound."""
     # Casting NaN to an integer has another result in each runtime, so it is 0 everywhere.
     x = jnp.where(jnp.isnan(x), 0, x)
@@ -64,7 +64,7 @@ def step(
     graph: Sequence[nodes.Node],
     weights: Weights,
     states: dict[int, NeuronState],
-    pixels: Float[Array, "B H W C"],
+    pixels: Float[Array, "B ..."],
     t: int,
     form: Form,
 ) -> Step:
@@ -252,7 +252,7 @@ def run(
     states: dict[int, NeuronState] = {}
     results = []
     for t in range(num_steps):
-        frame = x if x.ndim == 4 else x[:, t]
+        frame = x if x.shape[1:] == graph[0].shape else x[:, t]
         states, outputs = step(graph, weights, states, frame, t, form)
         results.append(show(outputs))
     return results

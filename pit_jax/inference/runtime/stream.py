@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pit_jax.checks.arrays import read_array
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.batches import jit_for_batches
-from pit_jax.inference.runtime.reductions import Shape
+from pit_jax.inference.runtime.pixels import InputReader
 from pit_jax.inference.runtime.step import Weights, step
 from pit_jax.old_names import accept_old_keywords, serve_old_names
 
@@ -52,7 +50,7 @@ class Stream:
     """
 
     num_steps: int
-    shape: Shape
+    reader: InputReader
     unit: float
     advance: Advance
 
@@ -63,20 +61,23 @@ class Stream:
     def __call__(self, state: StreamState, frame: Any) -> tuple[StreamState, Any]:
         """Return the state after `frame` `[B, H, W, C]` and the mean logits `[B, K]` so far.
 
-        Raises ValueError for a frame of another shape, and after the last step.
+        Frames have the types that the program takes. Raises ValueError for a frame of another shape
+        or type, and after the last step.
         """
         if state.steps == self.num_steps:
             raise ValueError(
                 f"the program has {self.num_steps} steps, and the stream has used all of them; "
                 "begin again with start()."
             )
-        frame = read_array("a frame", frame)
-        if frame.shape[1:] != self.shape or (state.steps and len(frame) != len(state.total)):
+        frame, shape = self.reader.read(frame, "a frame"), self.reader.pixels.shape
+        if frame.shape[1:] != shape or (state.steps and len(frame) != len(state.total)):
             batch = len(state.total) if state.steps else "B"
             raise ValueError(
                 f"the next frame of this stream must be [{batch}, "
-                f"{', '.join(map(str, self.shape))}], got {frame.shape}."
+                f"{', '.join(map(str, shape))}], got {frame.shape}."
             )
+        self.reader.warn_if_clipped(frame, stacklevel=2)
+        frame = self.reader.normalize(frame)
         neurons, outputs = self.advance(state.neurons, frame, state.steps)
         after = StreamState(state.steps + 1, neurons, state.total + outputs)
         return after, after.total.astype(np.float32) * np.float32(self.unit / after.steps)
@@ -125,8 +126,6 @@ def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
 
     @partial(jit_for_batches, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:
-        # SpikingProgram casts its inputs in the same way.
-        frame = jnp.asarray(frame, jnp.float32)
         after = step(graph, weights, neurons or {}, frame, t, "counts")
         return after.states, after.outputs[-1]
 

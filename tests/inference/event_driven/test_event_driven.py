@@ -3,13 +3,22 @@
 import json
 import runpy
 import sys
+import time
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import pit_jax.inference.event_driven as package
 from pit_jax.inference import NotFoldable, compile
-from pit_jax.inference.event_driven import all_dense, all_event_driven, look_up_crossover
+from pit_jax.inference.event_driven import (
+    all_dense,
+    all_event_driven,
+    interpreter,
+    jit,
+    look_up_crossover,
+)
 from pit_jax.inference.event_driven.crossover import load_crossover
 from pit_jax.inference.event_driven.measure import find_crossover
 from tests.inference.checks import assert_runtime_equals_program
@@ -68,12 +77,23 @@ def test_threads_divide_a_batch(small_program, threads):
     assert np.array_equal(program.event_driven(threads=threads)(many), program(many))
 
 
+def test_arrays_of_numpy_and_jax_need_one_compilation(small_program):
+    program, x = small_program
+    runtime = program.event_driven()
+    for given in (x, jnp.asarray(x), x[::-1], np.asfortranarray(x)):
+        assert np.array_equal(runtime(given), program(given))
+        runtime.stream()(runtime.stream().start(), given)
+    assert len(interpreter.run.signatures) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.* and were clipped:UserWarning")
 def test_inputs_are_clipped_as_in_the_program(small_program):
     program, x = small_program
     far = np.concatenate([1000 * x[:2], np.full_like(x[:1], np.inf)])
     assert program.count_clipped(far) and np.array_equal(program.event_driven()(far), program(far))
 
 
+@pytest.mark.filterwarnings("ignore:.* and were clipped:UserWarning")
 def test_nan_counts_as_0_in_every_runtime(small_program):
     program, x = small_program
     gaps = np.where(np.arange(x.size).reshape(x.shape) % 5 == 0, np.nan, x)
@@ -81,6 +101,25 @@ def test_nan_counts_as_0_in_every_runtime(small_program):
     assert program.count_clipped(gaps) == np.isnan(gaps).sum()
     assert np.array_equal(program(gaps), want) and np.array_equal(program.grid(gaps), want)
     assert np.array_equal(program.event_driven()(gaps), want)
+
+
+def test_a_line_is_printed_while_the_engine_compiles(capsys, monkeypatch):
+    monkeypatch.setattr(jit, "PATIENCE", 0.01)
+    engine = SimpleNamespace(signatures=[])
+    with jit.report_compilation(engine):
+        time.sleep(0.1)
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
+        "compiling the event-driven engine, once on this machine …",
+        "compiled in 0 s",
+    ]
+    engine.signatures.append("compiled")
+    with jit.report_compilation(engine):
+        time.sleep(0.02)
+    monkeypatch.setattr(jit, "PATIENCE", 60)
+    with jit.report_compilation(SimpleNamespace(signatures=[])):
+        pass  # Loaded from the cache.
+    assert capsys.readouterr().err == ""
 
 
 def test_zero_threads_are_refused(small_program):
