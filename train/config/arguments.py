@@ -13,7 +13,21 @@ from pit_jax.arguments import Parser, UsageError, at_least, path, start
 from pit_jax.old_names import translate_analysis
 
 from ..errors import UserError
-from .cli import add_config, add_run, add_runs, describe_config, parse_config
+from .cli import (
+    NEEDED,
+    add_checkpoint,
+    add_config,
+    add_cpu_devices,
+    add_overwrite,
+    add_places,
+    add_run,
+    add_run_and_checkpoint,
+    add_runs,
+    describe_config,
+    parse_config,
+    read_folder,
+    read_seeds,
+)
 
 FORMATS = {
     "directory": "pit_jax.inference.load",
@@ -35,8 +49,6 @@ ANALYSES = {
     "landscape": "the loss around the weights",
     "oscillation": "how often a count changes between training steps, and over time",
 }
-MOST_SEEDS = 1024  # Each has its own device, with its own threads: JAX aborts with thousands.
-NEEDED = "give the folder of a run: RUN"
 CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
 
@@ -126,7 +138,7 @@ def _add_seeds(parser: Parser) -> None:
     parser.add_argument(
         "--seeds",
         required=True,
-        type=_read_seeds,
+        type=read_seeds,
         metavar="S,S,...",
         help="such as 0,1,2,3; each gets its own device (on CPUs a virtual one)",
     )
@@ -155,7 +167,7 @@ def _add_evaluate(parser: Parser) -> None:
     The program reports loss, top-1 and top-5 accuracy, the accuracy of each class, the confusion
     matrix, calibration, and the firing rate of every neuron layer at each step.
     """
-    _add_run_and_checkpoint(parser)
+    add_run_and_checkpoint(parser)
     add = parser.add_argument
     add(
         "--split",
@@ -170,10 +182,33 @@ def _add_evaluate(parser: Parser) -> None:
         help="default: in RUN/evaluation, named after checkpoint and split or folder; a picture is "
         "written next to it",
     )
-    _add_overwrite(parser)
-    _add_places(parser)
+    add_overwrite(parser)
+    add_places(parser)
     add("--batch-size", type=at_least(1), metavar="N", help="default: as in training")
-    _add_cpu_devices(parser)
+    add_cpu_devices(parser)
+
+
+def _add_predict(parser: Parser) -> None:
+    """Classify your own images or event recordings.
+
+    The program reads the files as training reads its data, and writes a row for each: its name,
+    the class, and the probability of this class. A picture shows the first samples with their
+    classes. To measure the accuracy on images in a folder for each class, use evaluate --folder.
+    """
+    add = parser.add_argument
+    add("workdir", type=read_folder, metavar="RUN", help="the folder of a run, finished or not")
+    add("files", nargs="+", type=path, metavar="FILE", help="images or recordings, or folders")
+    add_checkpoint(parser)
+    add(
+        "--out",
+        type=path,
+        default=Path("predictions.csv"),
+        metavar="FILE",
+        help="a .csv or .json file; a .png is written next to it; default: predictions.csv",
+    )
+    add_overwrite(parser)
+    add_places(parser)
+    add("--batch-size", type=at_least(1), metavar="N", help="default: as in training")
 
 
 def _add_export(parser: Parser) -> None:
@@ -183,7 +218,7 @@ def _add_export(parser: Parser) -> None:
     network on all test samples; nothing is written unless spikes and logits are equal. proof.json,
     next to the program, records the result, the inputs and the names of the classes.
     """
-    _add_run_and_checkpoint(parser)
+    add_run_and_checkpoint(parser)
     add = parser.add_argument
     add(
         "--format",
@@ -192,7 +227,7 @@ def _add_export(parser: Parser) -> None:
         help="; ".join(f"{name}: for {readers}" for name, readers in FORMATS.items()),
     )
     add("--out", type=path, metavar="DIR", help="default: RUN/export/CHECKPOINT_FORMAT")
-    _add_overwrite(parser)
+    add_overwrite(parser)
     add(
         "--weights",
         choices=("float32", "int16", "int8"),
@@ -206,11 +241,14 @@ def _add_export(parser: Parser) -> None:
         help="the slots of a count: thermometer has one for each level; default: thermometer",
     )
     add(
-        "--pixels",
-        action="store_true",
-        help="for stablehlo: take the data as uint8 images",
+        "--input",
+        choices=("pixels", "normalized"),
+        help="the input of stablehlo and onnx: pixels for raw uint8, which the file normalizes, or "
+        "normalized for floats as the network takes them; default: pixels if the data are uint8",
     )
-    _add_places(parser)
+    # The name of `--input pixels` while floats were the default.
+    add("--pixels", dest="input", action="store_const", const="pixels", help=argparse.SUPPRESS)
+    add_places(parser)
     add(
         "--batch-size",
         type=at_least(1),
@@ -226,7 +264,7 @@ def _add_analyze(parser: Parser) -> None:
     index.html shows all of them. They are written one by one; to continue after a stop, repeat the
     command.
     """
-    _add_run_and_checkpoint(parser, several=True)
+    add_run_and_checkpoint(parser, several=True)
     add = parser.add_argument
     add(
         "--only",
@@ -241,7 +279,7 @@ def _add_analyze(parser: Parser) -> None:
         metavar="DIR",
         help="default: RUN/analysis/CHECKPOINT; for several runs ./analysis",
     )
-    _add_overwrite(parser)
+    add_overwrite(parser)
     # A confidence interval over samples needs at least two of them.
     add(
         "--samples",
@@ -249,8 +287,8 @@ def _add_analyze(parser: Parser) -> None:
         metavar="N",
         help="samples of every analysis; by default each has its own number, stated on its page",
     )
-    _add_places(parser)
-    _add_cpu_devices(parser)
+    add_places(parser)
+    add_cpu_devices(parser)
     listed = "\n".join(f"  {name:<16}{what}" for name, what in ANALYSES.items())
     parser.epilog = f"{parser.epilog}\n\nanalyses:\n{listed}"
 
@@ -317,48 +355,6 @@ def _add_prepare(parser: Parser) -> None:
     )
 
 
-def _add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
-    """Add the options that select a run, by its folder, and one of its checkpoints."""
-    if several:
-        add_runs(parser, "the folders of runs, finished or not; several are compared")
-    else:
-        add_run(parser, "the folder of a run, finished or not")
-    parser.needed["workdirs" if several else "workdir"] = NEEDED
-    parser.add_argument(
-        "--checkpoint", choices=("last", "best"), default="last", help="default: last"
-    )
-
-
-def _add_overwrite(parser: Parser) -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the output of an earlier call"
-    )
-
-
-def _add_places(parser: Parser) -> None:
-    parser.add_argument(
-        "--data-dir", type=path, metavar="DIR", help="the folder of the data, if it has changed"
-    )
-
-
-def _add_cpu_devices(parser: Parser) -> None:
-    parser.add_argument(
-        "--cpu-devices", type=at_least(1), metavar="N", help="default: as in training"
-    )
-
-
-def _read_seeds(text: str) -> list[int]:
-    # Compared as numbers: 1 and 01 are the same seed.
-    texts = text.split(",")
-    if len(texts) > MOST_SEEDS:
-        raise argparse.ArgumentTypeError(f"must be at most {MOST_SEEDS} seeds, got {len(texts):,}")
-    if not all(each.isdigit() for each in texts) or len(set(map(int, texts))) < len(texts):
-        raise argparse.ArgumentTypeError(
-            f"must be different whole numbers, as in 0,1,2,3; got {text!r}"
-        )
-    return [int(each) for each in texts]
-
-
 def _read_analyses(text: str) -> list[str]:
     names = list(dict.fromkeys(map(translate_analysis, text.split(","))))
     if unknown := [name for name in names if name not in ANALYSES]:
@@ -380,7 +376,10 @@ GRAMMARS = {
         _add_evaluate,
         "  %(prog)s runs/digits\n  %(prog)s runs/digits --checkpoint best --folder my_images",
     ),
-    "export": Grammar("export", _add_export, "  %(prog)s runs/digits --format stablehlo --pixels"),
+    "predict": Grammar(
+        "predict", _add_predict, "  %(prog)s runs/digits photo.png scans/ --out scans.csv"
+    ),
+    "export": Grammar("export", _add_export, "  %(prog)s runs/digits --format stablehlo"),
     "analyze": Grammar(
         "analyze",
         _add_analyze,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from pit_jax.arguments import Parser, path
+from pit_jax.arguments import Parser, at_least, path
 from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
@@ -19,6 +19,8 @@ from .places import expand_places
 from .sections import list_keys, list_set_keys
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
+MOST_SEEDS = 1024  # Each has its own device, with its own threads: JAX aborts with thousands.
+NEEDED = "give the folder of a run: RUN"
 # Earlier versions parsed with absl, which also allows a single dash before these options.
 SINGLE_DASH = ("-config", "-noconfig", "-workdir", "-out")
 
@@ -117,11 +119,11 @@ def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
 def add_run(parser: Parser, what: str = "the folder of the run") -> None:
     """Add the folder of a run, as a positional argument and as `--workdir`."""
     add = parser.add_argument
-    add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
+    add("workdir", nargs="?", metavar="RUN", type=read_folder, action=RunFolderAction, help=what)
     add(
         "--workdir",
         metavar="DIR",
-        type=_read_folder,
+        type=read_folder,
         action=RunFolderAction,
         help="the same as RUN",
     )
@@ -130,19 +132,71 @@ def add_run(parser: Parser, what: str = "the folder of the run") -> None:
 def add_runs(parser: Parser, what: str) -> None:
     """Add the folders of runs, as positional arguments and as `--workdir`."""
     add = parser.add_argument
-    add("workdirs", nargs="*", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
+    add("workdirs", nargs="*", metavar="RUN", type=read_folder, action=RunFolderAction, help=what)
     add(
         "--workdir",
         nargs="+",
         dest="workdirs",
         metavar="DIR",
-        type=_read_folder,
+        type=read_folder,
         action=RunFolderAction,
         help="the same as RUN",
     )
 
 
-def _read_folder(text: str) -> Path:
+def add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
+    """Add the options that select a run, by its folder, and one of its checkpoints."""
+    if several:
+        add_runs(parser, "the folders of runs, finished or not; several are compared")
+    else:
+        add_run(parser, "the folder of a run, finished or not")
+    parser.needed["workdirs" if several else "workdir"] = NEEDED
+    add_checkpoint(parser)
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Add the option that selects a checkpoint of a run."""
+    parser.add_argument(
+        "--checkpoint", choices=("last", "best"), default="last", help="default: last"
+    )
+
+
+def add_overwrite(parser: Parser) -> None:
+    """Add the option that allows to replace earlier output."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output of an earlier call"
+    )
+
+
+def add_places(parser: Parser) -> None:
+    """Add the folder of the data."""
+    parser.add_argument(
+        "--data-dir", type=path, metavar="DIR", help="the folder of the data, if it has changed"
+    )
+
+
+def add_cpu_devices(parser: Parser) -> None:
+    """Add the number of virtual devices."""
+    parser.add_argument(
+        "--cpu-devices", type=at_least(1), metavar="N", help="default: as in training"
+    )
+
+
+def read_seeds(text: str) -> list[int]:
+    """Return the seeds in a word of a command line; an argparse type."""
+    # Compared as numbers: 1 and 01 are the same seed.
+    texts = text.split(",")
+    if len(texts) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_SEEDS} seeds, got {len(texts):,}")
+    if not all(each.isdigit() for each in texts) or len(set(map(int, texts))) < len(texts):
+        raise argparse.ArgumentTypeError(
+            f"must be different whole numbers, as in 0,1,2,3; got {text!r}"
+        )
+    return [int(each) for each in texts]
+
+
+def read_folder(text: str) -> Path:
+    """Return the folder of a run in a word of a command line; an argparse type."""
     # After `--` every word is positional: an option there would become the name of a folder.
     if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")

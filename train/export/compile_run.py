@@ -11,12 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pit_jax.inference import NotFoldable, Report, SpikingProgram, compile
+from pit_jax.inference.runtime.pixels import Normalization
 
 from ..data import Dataset, Split
 from ..data.dataset import Batch
 from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
-from ..program.inputs import make_normalize
 from ..run.network import load_network
 from ..run.saved import Checkpoint
 from ..terminal import track
@@ -34,11 +34,14 @@ def compile_checkpoint(
     network, variables = load_network(config, checkpoint, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
     sample = normalize_images(dataset, dataset.train.take(range(size))["image"])
+    known = find_normalization(dataset)
     try:
         return compile(
             network,
             jax.tree.map(jnp.asarray, variables),
             sample,
+            mean=known and known.mean,
+            std=known and known.std,
             largest_input=find_largest_input(dataset),
             # `verify_program` compares all test samples instead of this one batch.
             verify=False,
@@ -71,30 +74,28 @@ def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)
 
 
-def compute_pixel_values(dataset: Dataset) -> np.ndarray | None:
-    """Return the input of the network for each of the 256 pixel values, `[256, C]`.
-
-    None for frames and float images, which enter the network unchanged.
-    """
-    if not dataset.mean:
-        return None
-    values = jnp.arange(256, dtype=jnp.uint8)[:, None, None, None]
-    images = jnp.broadcast_to(values, (256, 1, 1, len(dataset.mean)))
-    return np.asarray(make_normalize(dataset)(images)).reshape(256, -1)
+def find_normalization(dataset: Dataset) -> Normalization | None:
+    """Return the normalization of uint8 values; None for floats, whose pixels are not known."""
+    if dataset.mean:
+        return Normalization(dataset.mean, dataset.std)
+    # Counts of events enter the network unchanged.
+    return Normalization() if dataset.test.dtype.kind in "iu" else None
 
 
 def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
-    """Return inputs of the network: pixels by `compute_pixel_values`, other values as float32."""
-    values = compute_pixel_values(dataset)
-    if values is None:
+    """Return inputs of the network: normalized pixels, and other values as float32.
+
+    The program normalizes by the same table, so both have the same floats.
+    """
+    if not dataset.mean:
         return images.astype(np.float32)
-    # The same table is part of a module exported with --pixels, so both have the same floats.
-    return values[images, np.arange(values.shape[1])]
+    return np.asarray(Normalization(dataset.mean, dataset.std).normalize(images))
 
 
 def find_largest_input(dataset: Dataset) -> float | None:
     """Return the largest absolute input of the network; None for data on disk."""
-    if (values := compute_pixel_values(dataset)) is not None:
+    if dataset.mean:
+        values = Normalization(dataset.mean, dataset.std).compute_values(len(dataset.mean))
         return float(abs(values).max())
     train, test = dataset.train.arrays, dataset.test.arrays
     if train is None or test is None:

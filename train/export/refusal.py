@@ -32,6 +32,6 @@ def explain_refusal(config: ConfigDict, model: nn.Module, x: Any, error: NotFold
     known = list(NORMS) if what == "model.norm" else list_neurons()
     return (
         f"{describe_name(what, name)}, which the compiler does not support "
-        f"({str(error).partition(';')[0]}). It supports {', '.join(known)}: export a run with one "
-        "of these."
+        f"({error.problem.rstrip('.')}). It supports {', '.join(known)}: export a run with one of "
+        "these."
     )

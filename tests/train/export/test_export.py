@@ -21,12 +21,14 @@ import pytest
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo
 from pit_jax.inference import Report, SpikingProgram, load
+from pit_jax.inference.runtime.pixels import Normalization
 from tests.train.helpers import read_contents
 from tests.train.tiny_finished import EPOCHS, STEPS_PER_EPOCH
 from train import data
 from train.data.dataset import ArraySplit, Dataset, DiskSplit
+from train.errors import UserError
 from train.export import compile_run
-from train.export.__main__ import FORMATS, main, name_output
+from train.export.__main__ import FORMATS, choose_input, main, name_output
 from train.program import build
 from train.program.inputs import make_normalize
 from train.run import restore
@@ -140,7 +142,9 @@ def test_input_and_classes_are_described(dataset, exported):
     about = json.loads((exported / MANIFEST).read_text())["about"]
     assert about["input"] == {
         "shape": ["batch", *dataset.test.shape],
-        "holds": "pixels 0..255 as (x / 255 - mean) / std of each channel",
+        "dtype": "uint8 or float32",
+        "holds": "uint8: pixels 0..255, as they are; float32: (x / 255 - mean) / std of each "
+        "channel",
         "mean": list(dataset.mean),
         "std": list(dataset.std),
     }
@@ -148,7 +152,7 @@ def test_input_and_classes_are_described(dataset, exported):
 
 
 def test_the_report_is_printed(export):
-    assert "synthetic, resnet8, PIT T=2 D=4\nequal on 40 samples: spikes of" in export.printed
+    assert "synthetic, resnet8, PIT T=2 D=4\nverified on 40 samples: spikes of" in export.printed
     assert "the largest logit of the trained network in" in export.printed
     assert f"written to {export.folder}" in export.printed
 
@@ -162,22 +166,67 @@ def test_int8_weights_and_bitwise_code_of_the_best_checkpoint(workdir, dataset, 
     assert (proof["weights"], proof["code"], proof["checkpoint"]) == ("int8", "bitwise", "best")
 
 
-def test_stablehlo_accepts_normalized_inputs_or_pixels(workdir, dataset, compiled_once, tmp_path):
-    program = compiled_once.program
-    args = ("--workdir", workdir, "--format", "stablehlo", "--out")
-    assert run(*args, tmp_path / "seen") == 0
-    x = get_inputs(dataset)
-    assert np.array_equal(load_stablehlo(tmp_path / "seen")(x), program(x))
-    assert run(*args, tmp_path / "pixels", "--pixels") == 0
-    loaded = load_stablehlo(tmp_path / "pixels")
-    assert loaded.manifest["input"]["dtype"] == "uint8"
-    assert loaded.manifest["about"]["input"]["holds"] == "pixels 0..255, as they are"
-    assert np.array_equal(loaded(dataset.test.images), program(x))
+def test_raw_pixels_give_the_classes_of_the_evaluation(workdir, dataset, compiled_once, exported):
+    images, report = dataset.test.images, compiled_once.report
+    assert images.dtype == np.uint8
+    program = load(exported)
+    logits = program(images)
+    assert np.array_equal(logits, program.grid(images))
+    assert np.array_equal(logits, program(compile_run.normalize_images(dataset, images)))
+    config = load_run_config(workdir)
+    network = build.make_network(config, dataset)
+    variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, "last"))
+    evaluated = jax.jit(lambda x: network.apply(variables, make_normalize(dataset)(x)).mean(axis=1))
+    differing = np.argmax(logits, -1) != np.argmax(evaluated(jnp.asarray(images)), -1)
+    assert differing.sum() <= report.differing
+
+
+def test_stablehlo_takes_raw_pixels_or_normalized_inputs(
+    workdir, dataset, compiled_once, tmp_path, capsys
+):
+    program, args = compiled_once.program, ("--workdir", workdir, "--format", "stablehlo", "--out")
+    assert run(*args, tmp_path / "pixels") == 0
+    loaded, want = load_stablehlo(tmp_path / "pixels"), program.grid(dataset.test.images)
+    about = loaded.manifest["about"]["input"]
+    assert loaded.manifest["input"]["dtype"] == about["dtype"] == "uint8"
+    assert about["holds"].startswith("pixels 0..255, as they are; the program normalizes them")
+    assert about["mean"] == [*dataset.mean]
+    assert np.array_equal(loaded(dataset.test.images), want)
+    assert run(*args, tmp_path / "seen", "--input", "normalized") == 0
+    seen, x = load_stablehlo(tmp_path / "seen"), program.normalize(dataset.test.images)
+    assert seen.manifest["about"]["input"]["holds"].startswith("pixels 0..255 as (x / 255 - mean)")
+    assert np.array_equal(seen(x), want)
+    # The old form of `--input pixels`.
+    said = run_refused(capsys, *args, tmp_path / "pixels", "--pixels")
+    assert "already exists" in said
+
+
+def test_a_sample_of_floats_has_no_raw_pixels():
+    def choose(dtype: str, kind: str, given: str | None = None) -> str:
+        test = SimpleNamespace(dtype=np.dtype(dtype))
+        args = argparse.Namespace(format=kind, input=given)
+        return choose_input(args, SimpleNamespace(test=test, name="mine"))
+
+    assert choose("uint8", "onnx") == choose("uint8", "stablehlo", "pixels") == "pixels"
+    assert choose("uint8", "stablehlo", "normalized") == "normalized"
+    assert choose("uint8", "directory") == "both" and choose("uint8", "nir") == "normalized"
+    assert choose("float32", "onnx") == choose("uint16", "stablehlo") == "normalized"
+    with pytest.raises(UserError, match="--input pixels needs uint8 data; the samples of mine are"):
+        choose("uint16", "onnx", "pixels")
+
+
+def test_the_normalization_of_a_data_set_is_passed_to_the_program():
+    def find(dtype: str, mean: tuple[float, ...] = ()) -> Normalization | None:
+        split = ArraySplit(np.zeros((1, 2, 2, 1), dtype), np.zeros(1, np.int32))
+        return compile_run.find_normalization(Dataset("x", split, split, 2, mean, mean))
+
+    assert find("uint8", (0.5,)) == Normalization((0.5,), (0.5,))
+    assert find("uint8") == find("uint16") == Normalization() and find("float32") is None
 
 
 def test_every_format_gets_a_manifest_with_hashes(workdir, compiled_once, tmp_path, monkeypatch):
-    def to_onnx(program: SpikingProgram, path: Path, *, frames: bool) -> None:
-        assert not frames
+    def to_onnx(program: SpikingProgram, path: Path, *, frames: bool, input: str) -> None:
+        assert (frames, input) == (False, "pixels")
         path.write_bytes(b"an ONNX file")
 
     monkeypatch.setattr("pit_jax.export.to_onnx", to_onnx)
@@ -189,7 +238,10 @@ def test_every_format_gets_a_manifest_with_hashes(workdir, compiled_once, tmp_pa
     assert json.loads((out / MANIFEST).read_text())["about"]["classes"][3] == "3"
 
 
-def test_a_network_that_nir_cannot_express_is_refused(workdir, compiled_once, tmp_path, capsys):
+def test_a_network_that_nir_cannot_express_is_refused_before_the_verification(
+    workdir, compiled_once, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(compile_run, "verify_program", None)
     said = run_refused(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
     assert "NIR" in said
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +312,9 @@ def test_a_network_without_spikes_is_refused_with_the_reason(
         (("--format", "directory"), "give the folder of a run: RUN"),
         (("--workdir", "x"), "the following arguments are required: --format"),
         (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
-        (("--workdir", "x", "--format", "nir", "--pixels"), "is only for --format stablehlo"),
+        (("--workdir", "x", "--format", "nir", "--input", "pixels"), "for --format stablehlo and"),
+        (("--workdir", "x", "--format", "directory", "--pixels"), "--input is only for --format"),
+        (("--workdir", "x", "--format", "onnx", "--input", "raw"), "invalid choice: 'raw'"),
         (("--workdir", "nowhere", "--format", "nir"), "nowhere is not the folder of a run"),
     ],
 )
@@ -271,7 +325,7 @@ def test_a_mistake_in_the_command_is_reported(capsys, args, says):
 def test_help_lists_the_options(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
-    for flag in ("--workdir", "--format", "--weights", "--code", "--pixels", "--overwrite"):
+    for flag in ("--workdir", "--format", "--weights", "--code", "--input", "--overwrite"):
         assert flag in printed
 
 
@@ -323,9 +377,9 @@ def test_programs_with_other_options_never_get_the_same_folder():
         ("directory", "stablehlo", "onnx", "nir"),
         ("float32", "int16", "int8"),
         ("thermometer", "bitwise"),
-        (False, True),
+        (None, "normalized"),
     )
-    keys = ("checkpoint", "format", "weights", "code", "pixels")
+    keys = ("checkpoint", "format", "weights", "code", "input")
     names = [
         name_output(argparse.Namespace(**dict(zip(keys, each, strict=True)))) for each in options
     ]
