@@ -2,8 +2,8 @@
 
 `config/` reads options, `data/` loads the data, `program/` has everything that is jitted, `run/` is
 the folder of a run with its checkpoints, `monitor/` and `records/` watch and log, `distributed/` is
-for several processes. Other programs: analyze, check, evaluate, export, report, seeds, ledger,
-data.prepare.
+for several processes. Other programs: analyze, check, evaluate, export, predict, report, seeds,
+ledger, data.prepare.
 """
 
 import pit_jax  # Answers signals from here on, if Python was started with one of these programs.

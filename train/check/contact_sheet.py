@@ -22,7 +22,7 @@ class Samples(NamedTuple):
 
 def draw_images(title: str, samples: Samples) -> Figure:
     """Draw images `[N, H, W, C]` in 0..1, a column for each, with the raw images on top."""
-    rows = np.stack([_to_rgb(images) for images in (samples.raw, *samples.augmented)])
+    rows = np.stack([to_rgb(images) for images in (samples.raw, *samples.augmented)])
     names = ["raw", *["augmented"] * len(samples.augmented)]
     return _draw(title, rows, names, [f"class {label}" for label in samples.labels])
 
@@ -37,20 +37,21 @@ def draw_frames(title: str, samples: Samples) -> Figure:
     rows, names = [], []
     for i, label in enumerate(samples.labels):
         for kind, frames in (("raw", samples.raw), ("augmented", samples.augmented[0])):
-            rows.append(_color(frames[i])[shown])
+            rows.append(color_events(frames[i])[shown])
             names.append(f"class {label}, {kind}")
     if samples.raw.shape[-1] == 2:
         title = f"{title}; ON is orange, OFF blue"
     return _draw(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
 
 
-def _to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
-    if images.shape[-1] not in (1, 3):  # A user's data: draw the mean of the channels in gray.
+def to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
+    """Return images as RGB; a user's own channels are averaged."""
+    if images.shape[-1] not in (1, 3):
         images = images.mean(axis=-1, keepdims=True)
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 
 
-def _color(frames: Float[np.ndarray, "T H W C"]) -> Float[np.ndarray, "T H W 3"]:
+def color_events(frames: Float[np.ndarray, "T H W C"]) -> Float[np.ndarray, "T H W 3"]:
     """Return frames in color on white; a pixel with ON and OFF events is dark."""
     if frames.shape[-1] != 2:
         frames = np.repeat(frames.sum(axis=-1, keepdims=True), 2, axis=-1)

@@ -55,7 +55,8 @@ def count_answers(
 def summarize(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the measures of a split as JSON values, from the sums of `count_answers`.
 
-    The accuracy of a class or a bin without images is None.
+    The accuracy of a class or a bin without images is None. Of fewer than six classes, every label
+    is among the first five, so there is no `top5_accuracy`.
     """
     confusion = totals["confusion"].astype(int)
     size = np.float64(confusion.sum())
@@ -63,8 +64,9 @@ def summarize(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
         totals[f"bins/{name}"].astype(float) for name in ("images", "confidence", "correct")
     )
     edges = np.linspace(0, 1, BINS + 1)
+    top5 = {"top5_accuracy": float(totals["top5"] / size)} if len(confusion) > 5 else {}
     return {
-        "top5_accuracy": float(totals["top5"] / size),
+        **top5,
         "negative_log_likelihood": float(totals["nll"] / size),
         "calibration": {
             "error": float(np.abs(right - confidence).sum() / size),
