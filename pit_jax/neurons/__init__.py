@@ -1,20 +1,23 @@
 """Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape; `NEURONS` has them by name.
 
-IF, LIF, PLIF: binary.py      ILIF, QAT: integer.py      Ternary, TrainableTernary: ternary.py
+IF, LIF, PLIF, RealSpike: binary.py     ILIF, QAT: integer.py     CLIF: clif.py     GLIF: glif.py
 PIT: pit.py, its scale: scale.py, with a full matrix (PITFull): pit_full.py
-CLIF: clif.py    GLIF: glif.py    RealSpike: real_spike.py    ReLU: relu.py    MPBN: mpbn.py
+Ternary, TrainableTernary: ternary.py     ReLU: relu.py     MPBN: mpbn.py
 Start at step.py: the update equations of all neurons, and PIT's gradient (`_pit_fire_backward`).
-scan.py runs them over time; probe.py records membranes, counts and rates.
+over_time.py and scan.py run them over time; probe.py records membranes, counts and rates.
+
+A call starts at rest and returns spikes. With `return_state=True` it returns `(spikes, state)`, and
+`initial_state=state` continues from there: state.py, docs/guide/streaming.md.
 """
 
-from pit_jax.neurons.binary import IF, LIF, PLIF
+from pit_jax.neurons.binary import IF, LIF, PLIF, RealSpike
 from pit_jax.neurons.clif import CLIF
 from pit_jax.neurons.glif import GLIF
 from pit_jax.neurons.integer import ILIF, QAT
 from pit_jax.neurons.pit import PIT
 from pit_jax.neurons.pit_full import PITFull
-from pit_jax.neurons.real_spike import RealSpike
 from pit_jax.neurons.relu import ReLU
+from pit_jax.neurons.state import MembraneState, apply_with_states
 from pit_jax.neurons.step import charge, fire, hard_reset, pit_count, pit_fire, soft_reset
 from pit_jax.neurons.ternary import Ternary, TrainableTernary
 from pit_jax.old_names import serve_old_names
@@ -44,6 +47,7 @@ __all__ = [
     "IF",
     "ILIF",
     "LIF",
+    "MembraneState",
     "NEURONS",
     "PIT",
     "PITFull",
@@ -53,6 +57,7 @@ __all__ = [
     "RealSpike",
     "Ternary",
     "TrainableTernary",
+    "apply_with_states",
     "charge",
     "fire",
     "hard_reset",

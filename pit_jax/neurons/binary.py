@@ -1,8 +1,8 @@
-"""Neurons that fire 0 or 1 from one membrane: IF, LIF and PLIF."""
+"""Neurons that fire 0 or 1 from one membrane: IF, LIF and PLIF, and RealSpike with an amplitude."""
 
 import math
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,13 +10,11 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, RESET, flag, more_than, set_bounds, whole
-from pit_jax.neurons.over_time import CHECKPOINTS, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import narrow, read_currents, weigh, widen
-from pit_jax.neurons.step import hard_reset, lif_fire, soft_reset
-
-Reset = Callable[..., Array]
-Spike = Callable[[Array], Array]
+from pit_jax.neurons.state import Outputs, begin, finish, run_inner, run_neuron
+from pit_jax.neurons.step import Reset, Spike, hard_reset, lif_fire, prepend_axes, soft_reset
 
 
 @set_bounds(
@@ -57,8 +55,14 @@ class LIF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
         fire = partial(
             lif_fire,
             decay=self.decay,
@@ -68,9 +72,9 @@ class LIF(nn.Module):
             detach_reset=self.detach_reset,
         )
         x = weigh(current, 1 - self.decay) if self.decay_input else current
-        u, s = over_time(fire, x, straight=self.unroll, checkpoint_every=self.checkpoint_every)
+        u, s, state = run_neuron(self, fire, x, state)
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
 
 
 @set_bounds(
@@ -104,8 +108,14 @@ class IF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
         fire = partial(
             lif_fire,
             decay=1.0,
@@ -114,11 +124,9 @@ class IF(nn.Module):
             reset=self.reset,
             detach_reset=self.detach_reset,
         )
-        u, s = over_time(
-            fire, current, straight=self.unroll, checkpoint_every=self.checkpoint_every
-        )
+        u, s, state = run_neuron(self, fire, current, state)
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
 
 
 @set_bounds(
@@ -158,8 +166,14 @@ class PLIF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
         # sigmoid(-ln(tau - 1)) = 1 / tau.
         start = nn.initializers.constant(-math.log(self.tau - 1))
         w = self.param("w", start, (), widen(current.dtype))
@@ -171,12 +185,63 @@ class PLIF(nn.Module):
             reset=self.reset,
             detach_reset=self.detach_reset,
         )
-        u, s = over_time(
-            fire,
-            weigh(current, share),
-            shared=[1 - share],
-            straight=self.unroll,
-            checkpoint_every=self.checkpoint_every,
-        )
+        x = weigh(current, share)
+        u, s, state = run_neuron(self, fire, x, state, shared=[1 - share])
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
+
+
+@set_bounds(
+    threshold=POSITIVE,
+    spike=FIRING,
+    reset=RESET,
+    detach_reset=flag,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
+class RealSpike(nn.Module):
+    """An `IF` neuron that sends 0 or a learned amplitude per channel (Guo et al. 2022c).
+
+    Membrane and reset use spikes of 0 and 1. The parameter `amplitude` `[C]` starts at 1, is the
+    same at every step, and can be folded into the next layer's weights after training.
+
+    Args:
+        threshold: the membrane at which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
+    """
+
+    threshold: float = 1.0
+    spike: Spike = surrogate.arctan
+    reset: Reset = hard_reset
+    detach_reset: bool = True
+    unroll: int = 4
+    checkpoint_every: int | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
+        current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
+        neuron = IF(
+            self.threshold,
+            self.spike,
+            self.reset,
+            self.detach_reset,
+            self.unroll,
+            self.checkpoint_every,
+            name="binary",
+        )
+        spikes, state = run_inner(neuron, current, state)
+        dtype = widen(current.dtype)
+        a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), dtype)
+        spikes = prepend_axes(a, spikes.ndim).astype(spikes.dtype) * spikes
+        return finish(spikes, state, return_state)

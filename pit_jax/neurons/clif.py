@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, POSITIVE, at_least, flag, set_bounds, whole
-from pit_jax.neurons.over_time import CHECKPOINTS, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import narrow, read_currents
+from pit_jax.neurons.state import Outputs, begin, finish, run_neuron
 from pit_jax.neurons.step import clif_fire
 
 
@@ -46,9 +48,14 @@ class CLIF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
-
+        state = begin(self, current, initial_state, return_state, "membrane", "potential")
         fire = partial(
             clif_fire,
             tau=self.tau,
@@ -56,12 +63,6 @@ class CLIF(nn.Module):
             spike=self.spike,
             detach_reset=self.detach_reset,
         )
-        u, s = over_time(
-            fire,
-            current,
-            extra=1,
-            straight=self.unroll,
-            checkpoint_every=self.checkpoint_every,
-        )
+        u, s, state = run_neuron(self, fire, current, state, extra=1)
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)

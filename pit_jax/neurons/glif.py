@@ -3,17 +3,20 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.checks.bounds import FIRING, inside, set_bounds, whole
-from pit_jax.neurons.over_time import CHECKPOINTS, align, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS, align
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import narrow, read_currents, weigh, widen
+from pit_jax.neurons.state import Outputs, begin, finish, match_rows, run_neuron, take_rows
 from pit_jax.neurons.step import glif_fire, prepend_axes
 
 
@@ -58,8 +61,15 @@ class GLIF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane", "steps")
+        rows = match_rows(self, current, state, "conductance_logit").shape[1]
         steps, channels = current.shape[1], current.shape[-1]
         dtype = widen(current.dtype)
 
@@ -77,24 +87,27 @@ class GLIF(nn.Module):
         leak = make_parameter("leak_logit", self.leak)
         reset = make_parameter("reset_logit", self.reset)
         threshold = make_parameter("threshold_logit", self.threshold)
-        conductance = make_parameter("conductance_logit", self.conductance, steps)
+        conductance = make_parameter("conductance_logit", self.conductance, rows)
+        conductance = take_rows(conductance, state, steps)
         # The part of a charge that does not depend on the neuron: weighted currents and the leak.
         weight = align(1 - input_gate[None] * (1 - conductance), current.ndim)
         x = weigh(current, weight) - prepend_axes((1 - leak_gate) * leak, current.ndim)
-        u, s = over_time(
+        u, s, after = run_neuron(
+            self,
             partial(glif_fire, spike=self.spike),
             x,
+            state,
             shared=[
                 1 - leak_gate * (1 - decay),
                 reset_gate,
                 (1 - reset_gate) * reset,
                 threshold,
             ],
-            straight=self.unroll,
-            checkpoint_every=self.checkpoint_every,
         )
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        if state is not None:  # A membrane of NaN fires 0, which must not pass for a spike train.
+            s = jnp.where(jnp.isnan(align(conductance, s.ndim)), jnp.nan, s)
+        return finish(narrow(s, current), after, return_state)
 
 
 # sigmoid(x) is 1/2 + x/4 near 0, so these gates start within 0.025 of 1/2.

@@ -1,16 +1,18 @@
 """Integers 0..D without PIT: the neuron I-LIF and the quantized activation QAT."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set_bounds, whole
 from pit_jax.initializers import three_sigma
-from pit_jax.neurons.over_time import CHECKPOINTS, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
 from pit_jax.neurons.scan import narrow, read_currents, read_values, weigh, widen
+from pit_jax.neurons.state import Outputs, begin, finish, run_neuron
 from pit_jax.neurons.step import pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
@@ -53,18 +55,25 @@ class ILIF(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
 
         def fire(u: Array) -> tuple[Array, Array]:
             s = clipped_round(u, self.levels)
             return self.decay * soft_reset(u, s, detach=self.detach_reset), s
 
         x = weigh(current, 1 - self.decay) if self.decay_input else current
-        u, s = over_time(fire, x, straight=self.unroll, checkpoint_every=self.checkpoint_every)
+        u, s, state = run_neuron(self, fire, x, state)
         record(self, u, s, self.levels, rounded=u)
         # Divide here, not in the loop: the reset subtracts the integer.
-        return narrow(s / self.levels if self.normalize else s, current)
+        s = narrow(s / self.levels if self.normalize else s, current)
+        return finish(s, state, return_state)
 
 
 @accept_old_fields
@@ -90,12 +99,19 @@ class QAT(nn.Module):
     parametrize: Callable[..., Array] = per_channel
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_values(current)
+        state = begin(self, current, initial_state, return_state)
         x = current.astype(widen(current.dtype))
         # All steps share one scale, so the initializer reads the values of all steps.
         a = apply_floor(self.parametrize(self, lambda x: check_start(self, read_scale(self, x)), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         # With strength 0 the gradient for x is 1 inside the window.
-        return narrow(pit_fire(x, a, levels=self.levels, strength=0.0), current)
+        s = narrow(pit_fire(x, a, levels=self.levels, strength=0.0), current)
+        return finish(s, state, return_state)

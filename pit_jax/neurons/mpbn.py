@@ -16,10 +16,10 @@ from pit_jax.layers.norm import (
     move_statistic,
     standardize,
 )
-from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time, widen
-from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
+from pit_jax.neurons.scan import narrow, read_currents, widen
+from pit_jax.neurons.state import Outputs, begin, finish, scan_neuron
+from pit_jax.neurons.step import Spike, charge, fire, hard_reset, prepend_axes
 from pit_jax.old_names import serve_old_names
 
 
@@ -49,8 +49,14 @@ class NormedLIF(nn.Module):
     unroll: int = 4
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
         channels, dtype = current.shape[-1], widen(current.dtype)
         scale = self.param("scale", nn.initializers.ones, (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), dtype)
@@ -72,13 +78,13 @@ class NormedLIF(nn.Module):
             )
             return hard_reset(u, s, detach=self.detach_reset), (u, s, mean, var)
 
-        u, s, *statistics = run_over_time(step, current, unroll=self.unroll)
+        (u, s, *statistics), state = scan_neuron(self, step, current, state)
         # Initialization leaves the statistics at mean 0 and variance 1, as Flax's batch norm does.
         if training and not self.is_initializing():
             for statistic, steps in zip(running, statistics, strict=True):
                 move_statistic(statistic, steps)
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
 
 
 def fold_threshold(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import MOST_WHOLE, Interval
@@ -79,16 +80,52 @@ def over_time(
     Raises ValueError unless `x` has batch, time and channel axes and a float dtype.
     """
     x = read_currents(x)
-    steps = x.shape[1]
+    plan = _make_plan(fire, x.shape[1], extra, straight, checkpoint_every)
+    u, out, _ = _run_plan(plan, x, (), Parameters(tuple(per_step), tuple(shared)))
+    return u, out
+
+
+def over_time_from(
+    fire: Fire,
+    x: Float[Array, "*BTNC"],
+    state: Sequence[ArrayLike],
+    *,
+    per_step: Sequence[Array] = (),
+    shared: Sequence[Array] = (),
+    straight: int = 4,
+    checkpoint_every: int | None = None,
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """Return membranes and outputs as `over_time` does, and the state after the last step.
+
+    The neuron starts in `state` instead of at rest: `(remain, *extra)` as `fire` returns them, each
+    `[B, ...]`. Passing the returned state to the next call continues the stream. Gradients flow
+    into `state` and out of the returned state. Raises ValueError as `over_time` does, and for a
+    state of another shape than `x[:, 0]`.
+    """
+    x = read_currents(x)
+    state = tuple(jnp.asarray(part, widen(x.dtype)) for part in state)
+    if wrong := [part.shape for part in state if part.shape != x[:, 0].shape]:
+        raise ValueError(f"the state must have the shape {x[:, 0].shape}, got {wrong[0]}.")
+    plan = _make_plan(fire, x.shape[1], len(state) - 1, straight, checkpoint_every)
+    return _run_plan(plan, x, state, Parameters(tuple(per_step), tuple(shared)))
+
+
+def _make_plan(
+    fire: Fire, steps: int, extra: int, straight: int, checkpoint_every: int | None
+) -> StepPlan:
     if checkpoint_every is None:
         checkpoint_every = math.isqrt(steps) if steps > LONG else steps
-    plan = StepPlan(fire, extra, straight, checkpoint_every)
-    parameters = Parameters(tuple(per_step), tuple(shared))
+    return StepPlan(fire, extra, straight, checkpoint_every)
+
+
+def _run_plan(
+    plan: StepPlan, x: Array, state: Arrays, parameters: Parameters
+) -> tuple[Array, Array, Arrays]:
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     x = x.astype(widen(x.dtype))
     if _reads_traced(plan, x, parameters):  # Then only JAX knows the gradient.
-        return _run_all(plan, x, parameters)[0]
-    return _run(plan, x, parameters)
+        return _run_all(plan, x, state, parameters)[0]
+    return _run(plan, x, state, parameters)
 
 
 def align(rows: Float[Array, "T ..."], ndim: int) -> Array:
@@ -233,9 +270,9 @@ def _charge_part(
 
 
 def _charge_and_emit(
-    plan: StepPlan, every: int, x: Array, parameters: Parameters
-) -> tuple[Array, Array, Arrays]:
-    """Return membranes, outputs, and the state at the first of every `every` steps."""
+    plan: StepPlan, every: int, x: Array, state: Arrays, parameters: Parameters
+) -> tuple[Array, Array, Arrays, Arrays]:
+    """Return membranes, outputs, the state after the last step and that of every part's first."""
 
     def body(start: Any, size: int, carry: Any) -> Any:
         (remain, *extra), kept, buffers = carry
@@ -247,18 +284,23 @@ def _charge_and_emit(
         buffers = tuple(put(b, y, start, 1) for b, y in zip(buffers, (states[0], out), strict=True))
         return after, _put(kept, state, start // every), buffers
 
-    rest = _rest(plan, x)
-    kept = tuple(jnp.zeros_like(x[:, ::every]) for _ in rest)
-    carry = (rest, kept, (jnp.zeros_like(x), jnp.zeros_like(x)))
-    _, kept, (u, out) = _in_parts(x.shape[1], every, body, carry, back=False)
-    return u, out, kept
+    first = state or _rest(plan, x)
+    kept = tuple(jnp.zeros_like(x[:, ::every]) for _ in first)
+    carry = (first, kept, (jnp.zeros_like(x), jnp.zeros_like(x)))
+    after, kept, (u, out) = _in_parts(x.shape[1], every, body, carry, back=False)
+    return u, out, after, kept
 
 
 def _pull_in_parts(
-    plan: StepPlan, every: int, saved: tuple[Array, Arrays, Parameters], g: Array, g_u: Array | None
-) -> tuple[Array, Parameters]:
-    """Return the gradients of currents and parameters; compute the states of each part again."""
+    plan: StepPlan,
+    saved: tuple[Array, Arrays, Parameters],
+    after: Arrays,
+    g: Array,
+    g_u: Array | None,
+) -> tuple[Array, Arrays, Parameters]:
+    """Return the gradients that `_pull` returns; compute the states of each part again."""
     x, kept, parameters = saved
+    every = plan.checkpoint_every
     put = jax.lax.dynamic_update_slice_in_dim
     read = jax.lax.dynamic_slice_in_dim
 
@@ -271,47 +313,61 @@ def _pull_in_parts(
         return before, put(dx, d, start, 1), by_step, jax.tree.map(jnp.add, total, more.shared)
 
     zeros = partial(jax.tree.map, jnp.zeros_like)
-    carry = (zeros(_take(kept, 0)), g, *zeros(tuple(parameters)))
-    _, dx, by_step, total = _in_parts(x.shape[1], every, body, carry, back=True)
-    return dx, Parameters(by_step, total)
+    carry = (after, g, *zeros(tuple(parameters)))
+    before, dx, by_step, total = _in_parts(x.shape[1], every, body, carry, back=True)
+    return dx, before, Parameters(by_step, total)
 
 
-def _run_all(plan: StepPlan, x: Array, parameters: Parameters) -> tuple[tuple[Array, Array], Any]:
-    """Return membranes and outputs, and what the backward pass needs."""
-    every = plan.checkpoint_every
-    if every < x.shape[1]:
-        u, out, kept = _charge_and_emit(plan, every, x, parameters)
-        return (u, out), (x, kept, parameters)
-    states = _charge(plan, x, _rest(plan, x)[1:], parameters)
-    return (states[0], _emit(plan, states, parameters)), (None, states, parameters)
+def _run_all(
+    plan: StepPlan, x: Array, state: Arrays, parameters: Parameters
+) -> tuple[tuple[Array, Array, Arrays], Any]:
+    """Return membranes, outputs and the last state, and the values that the backward pass needs.
+
+    An empty `state` is rest; then the last state is empty, too, and costs nothing.
+    """
+    every, steps = plan.checkpoint_every, x.shape[1]
+    if every < steps:
+        u, out, after, kept = _charge_and_emit(plan, every, x, state, parameters)
+        return (u, out, after if state else ()), (x, kept, parameters)
+    if state:
+        (x,) = _put((x,), (state[0] + x[:, 0],), 0)
+    states = _charge(plan, x, state[1:] or _rest(plan, x)[1:], parameters)
+    last = plan.fire(*_take(states, steps - 1), *parameters.at(steps - 1))[:-1] if state else ()
+    return (states[0], _emit(plan, states, parameters), last), (None, states, parameters)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(plan: StepPlan, x: Array, parameters: Parameters) -> tuple[Array, Array]:
-    return _run_all(plan, x, parameters)[0]
+def _run(
+    plan: StepPlan, x: Array, state: Arrays, parameters: Parameters
+) -> tuple[Array, Array, Arrays]:
+    return _run_all(plan, x, state, parameters)[0]
 
 
-def _run_forward(plan: StepPlan, *inputs: Any) -> tuple[tuple[Array, Array], Any]:
+def _run_forward(plan: StepPlan, *inputs: Any) -> tuple[tuple[Array, Array, Arrays], Any]:
     # With symbolic zeros every array comes with a flag whether it is differentiated.
-    x, parameters = jax.tree.map(
+    x, state, parameters = jax.tree.map(
         lambda p: p.value, inputs, is_leaf=lambda p: hasattr(p, "perturbed")
     )
-    return _run_all(plan, x, parameters)
+    return _run_all(plan, x, state, parameters)
 
 
 def _run_backward(
-    plan: StepPlan, saved: Any, gradients: tuple[Any, Any]
-) -> tuple[Array, Parameters]:
+    plan: StepPlan, saved: Any, gradients: tuple[Any, Any, Any]
+) -> tuple[Array, Arrays, Parameters]:
     # Membranes that are recorded, but not differentiated, cost nothing.
-    g_u, g = (None if isinstance(g, SymbolicZero) else g for g in gradients)
+    g_u = None if isinstance(gradients[0], SymbolicZero) else gradients[0]
+    g, g_last = _fill_zeros(gradients[1]), tuple(map(_fill_zeros, gradients[2]))
     x, states, parameters = saved
-    if g is None:
-        g = jnp.zeros(gradients[1].shape, gradients[1].dtype)
+    after = g_last or tuple(jnp.zeros_like(s[:, 0]) for s in states)
     if x is not None:
-        return _pull_in_parts(plan, plan.checkpoint_every, saved, g, g_u)
-    after = tuple(jnp.zeros_like(s[:, 0]) for s in states)
-    dx, _, d_parameters = _pull(plan, states, parameters, after, g, g_u)
-    return dx, d_parameters
+        dx, before, d_parameters = _pull_in_parts(plan, saved, after, g, g_u)
+    else:
+        dx, before, d_parameters = _pull(plan, states, parameters, after, g, g_u)
+    return dx, before if g_last else (), d_parameters
+
+
+def _fill_zeros(g: Any) -> Array:
+    return jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g
 
 
 _run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)

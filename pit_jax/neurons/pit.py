@@ -5,6 +5,7 @@ The equations of a step and the gradient (Eqs. 30 and 32) are in step.py.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -21,10 +22,11 @@ from pit_jax.checks.bounds import (
     whole,
 )
 from pit_jax.initializers import three_sigma
-from pit_jax.neurons.over_time import CHECKPOINTS, align, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS, align
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
+from pit_jax.neurons.scale import apply_floor, per_channel, start_scale
 from pit_jax.neurons.scan import narrow, read_currents, weigh
+from pit_jax.neurons.state import Outputs, begin, finish, match_rows, run_neuron, take_rows
 from pit_jax.neurons.step import (
     charge,
     clearing_reset,
@@ -59,7 +61,8 @@ class PIT(nn.Module):
     `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the window; see
     docs/theory/decisions.md. `hard_reset` works for binary spikes only: `PIT` replaces it with
     `clearing_reset`, so that the membrane is 0 wherever it fires. Raises ValueError when
-    `levels` < 1, and when `a` and the input differ in T or C.
+    `levels` < 1, and when `a` and the input differ in T or C; a single row, T = 1, is used at every
+    step of any input.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
@@ -96,33 +99,35 @@ class PIT(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
-        check_fits(self, current)  # Before Flax's own shape error, which does not name T and C.
+        state = begin(self, current, initial_state, return_state, "membrane", "steps")
+        # Before Flax's own shape error, which does not name T and C.
+        like = match_rows(self, current, state, "a", "alpha")
         spike = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
         # Flax calls it in initialization only, when the parameter has no value yet.
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         first_batch = partial(start_scale, self, charge=leak, fire=spike, reset=reset)
         # The floor is applied where the scale is used. The parameter itself may be below it.
-        a = apply_floor(self.parametrize(self, first_batch, current))
+        a = apply_floor(self.parametrize(self, first_batch, like))
+        a = take_rows(a, state, current.shape[1])
 
         def fire(u: Array, a: Array) -> tuple[Array, Array]:
             s = spike(u, a)
             return self.decay * reset(u, s), s
 
         x = weigh(current, 1 - self.decay) if self.decay_input else current
-        u, s = over_time(
-            fire,
-            x,
-            per_step=[a],
-            straight=self.unroll,
-            checkpoint_every=self.checkpoint_every,
-        )
+        u, s, state = run_neuron(self, fire, x, state, per_step=[a])
         # The count comes from u, since s / a would round; XLA removes both unless probes are
         # requested.
         aligned = align(a, u.ndim)
         rounded, count = quotient(u, aligned), pit_count(u, aligned, levels=self.levels)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         # Spikes return to the compute dtype; membranes, scales and probes stay float32.
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)

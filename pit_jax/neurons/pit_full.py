@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,8 +13,9 @@ from jaxtyping import Array, Float
 from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, SCALE_INIT, flag, set_bounds, whole
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
-from pit_jax.neurons.scan import narrow, read_currents, run_over_time
+from pit_jax.neurons.scale import apply_floor, start_scale
+from pit_jax.neurons.scan import narrow, read_currents
+from pit_jax.neurons.state import Outputs, begin, finish, match_rows, scan_neuron, take_rows
 from pit_jax.neurons.step import charge, pit_fire, prepend_axes, soft_reset
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
@@ -104,21 +106,27 @@ class PITFull(nn.Module):
     unroll: int = 4
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
-        check_fits(self, current)
+        state = begin(self, current, initial_state, return_state, "membrane", "steps")
+        like = match_rows(self, current, state, "a")
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         reset = partial(soft_reset, detach=self.detach_reset)
         scale = self.param(
             # `mixing` starts at 0, so the diagonal `pit_fire` fires this neuron's own first spikes.
             "a",
             lambda key: start_scale(
-                self, current, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset
+                self, like, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset
             ),
         )
-        steps, channels = scale.shape
+        rows, channels = scale.shape
         mixing = self.param(
-            "mixing", nn.initializers.zeros, (steps, channels, channels), scale.dtype
+            "mixing", nn.initializers.zeros, (rows, channels, channels), scale.dtype
         )
 
         def step(
@@ -129,12 +137,14 @@ class PITFull(nn.Module):
             return reset(u, s), (u, k, s)
 
         # All steps at once and outside of the loop, where the solves would run one after another.
-        factors = jax.vmap(factorize)(mixing)
-        a = apply_floor(scale)
-        u, count, s = run_over_time(step, current, a, *factors, unroll=self.unroll)
+        a, *factors = (
+            take_rows(of_all_steps, state, current.shape[1])
+            for of_all_steps in (apply_floor(scale), *jax.vmap(factorize)(mixing))
+        )
+        (u, count, s), state = scan_neuron(self, step, current, state, a, *factors)
         rounded = jax.vmap(unmix, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
         record(self, u, count, self.levels, scale=a, rounded=rounded)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
 
 
 serve_old_names(__name__)

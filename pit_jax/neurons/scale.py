@@ -70,21 +70,6 @@ def start_scale(
     return check_start(neuron, run_over_time(step, current, unroll=neuron.unroll)[0])
 
 
-def check_fits(neuron: nn.Module, current: Array) -> None:
-    """Raise ValueError unless `current` has as many steps and channels as `a`."""
-    # Before initialization any shape is right.
-    if not neuron.has_variable("params", "a"):
-        return
-    steps, channels = jnp.shape(neuron.get_variable("params", "a"))
-    if current.shape[1] != steps or current.shape[-1] != channels:
-        raise ValueError(
-            f"the scale a of {neuron.name or type(neuron).__name__} is for T={steps} steps and "
-            f"C={channels} channels, but the input {current.shape} has T={current.shape[1]} "
-            f"and C={current.shape[-1]}; initialize again, or pass an input of T={steps} steps "
-            f"and C={channels} channels."
-        )
-
-
 def scale_gradient(a: Float[Array, "*N"], factor: float) -> Float[Array, "*N"]:
     """Return `a` unchanged, with its gradient multiplied by `factor`."""
     # a + (a - a) * factor is exactly a; a * factor + stop_gradient(a * (1 - factor)) would round.

@@ -72,14 +72,25 @@ def run_over_time(
     dtype.
     """
     current = read_currents(current)
+    # Every call starts at rest: no membrane passes from one batch to the next.
+    at_rest = state(jnp.zeros_like(current[:, 0], widen(current.dtype)))
+    return run_from(step, at_rest, current, *per_step, unroll=unroll)[1]
+
+
+def run_from(
+    step: Callable[..., tuple[Any, Any]],
+    v: Any,
+    current: Float[Array, "*BTNC"],
+    *per_step: Array,
+    unroll: int = 4,
+) -> tuple[Any, Any]:
+    """Run `step` as `run_over_time` does, from the state `v`; return the last state and `out`."""
     # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     current = current.astype(widen(current.dtype))
     # lax.scan runs over the first axis.
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
-    # Every call starts at rest: no membrane passes from one batch to the next.
-    at_rest = state(jnp.zeros_like(steps[0][0]))
-    _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)
-    return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)
+    v, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), v, steps, unroll=unroll)
+    return v, jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)
 
 
 serve_old_names(__name__)

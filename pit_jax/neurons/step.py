@@ -1,4 +1,10 @@
-"""The update equations of one time step: charge, fire, reset. Pure functions, no Flax."""
+"""The update equations of one time step, as pure functions of arrays: no module, no Flax.
+
+A step is charge, fire and reset. `NAME_step(v, current, ...) -> (v, spikes)` is a whole step of a
+neuron, in the order of `jax.lax.scan`; v is the membrane after the reset, 0 at rest. The modules
+run `NAME_fire(u, ...) -> (remain, spikes)`, the part of a step after the charge, up to the leak.
+docs/guide/streaming.md uses these functions from JAX, nnx and Equinox.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +16,17 @@ from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, POSITIVE, set_bounds
 from pit_jax.old_names import serve_old_names
-from pit_jax.surrogate import inside, rectifier, round_half_up
+from pit_jax.surrogate import (
+    clipped_round,
+    inside,
+    rectangle,
+    rectifier,
+    round_half_up,
+    ternary_spike,
+)
+
+Spike = Callable[[Array], Array]
+Reset = Callable[..., Array]
 
 
 @set_bounds(decay=DECAY)
@@ -92,6 +108,43 @@ def lif_fire(
     return decay * reset(u, s, threshold=threshold, detach=detach_reset), s
 
 
+def lif_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    *,
+    decay: float | Array = 0.5,
+    threshold: float = 1.0,
+    spike: Spike = rectangle,
+    reset: Reset = soft_reset,
+    detach_reset: bool = False,
+    decay_input: bool = False,
+) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
+    """Return membrane and spikes of a LIF neuron after one step (Eqs. 1-3), an IF with decay 1.
+
+    PLIF is this neuron with the decay 1 - sigmoid(w) and `decay_input`.
+    """
+    u = charge(v, current, decay=decay, decay_input=decay_input)
+    s = fire(u, threshold=threshold, spike=spike)
+    return reset(u, s, threshold=threshold, detach=detach_reset), s
+
+
+def clif_reset(
+    u: Float[Array, "*N"],
+    m: Float[Array, "*N"],
+    s: Float[Array, "*N"],
+    *,
+    tau: float,
+    threshold: float,
+    detach: bool = False,
+) -> tuple[Array, Array]:
+    """Return CLIF's membrane u - s (threshold + sigmoid(m')) and m' = m sigmoid(u / tau) + s."""
+    # m is updated before the reset, which therefore is deeper after this very spike. `detach`
+    # leaves the path from s through m to the reset.
+    m = m * jax.nn.sigmoid(u / tau) + s
+    taken = jax.lax.stop_gradient(s) if detach else s
+    return u - taken * (threshold + jax.nn.sigmoid(m)), m
+
+
 def clif_fire(
     u: Float[Array, "*N"],
     m: Float[Array, "*N"],
@@ -107,11 +160,24 @@ def clif_fire(
     (1 - 1/tau) (u - s (threshold + sigmoid(m'))) remains of the membrane.
     """
     s = fire(u, threshold=threshold, spike=spike)
-    # m is updated before the reset, which therefore is deeper after this very spike. `detach`
-    # leaves the path from s through m to the reset.
-    m = m * jax.nn.sigmoid(u / tau) + s
-    taken = jax.lax.stop_gradient(s) if detach_reset else s
-    return (1 - 1 / tau) * (u - taken * (threshold + jax.nn.sigmoid(m))), m, s
+    v, m = clif_reset(u, m, s, tau=tau, threshold=threshold, detach=detach_reset)
+    return (1 - 1 / tau) * v, m, s
+
+
+def clif_step(
+    state: tuple[Array, Array],
+    current: Float[Array, "*N"],
+    *,
+    tau: float = 2.0,
+    threshold: float = 1.0,
+    spike: Spike = rectangle,
+    detach_reset: bool = False,
+) -> tuple[tuple[Array, Array], Float[Array, "*N"]]:
+    """Return CLIF's state, membrane and complementary potential m, and spikes after one step."""
+    v, m = state
+    u = charge(v, current, decay=1 - 1 / tau)
+    s = fire(u, threshold=threshold, spike=spike)
+    return clif_reset(u, m, s, tau=tau, threshold=threshold, detach=detach_reset), s
 
 
 def glif_fire(
@@ -128,6 +194,57 @@ def glif_fire(
     # It fires at the threshold too, H(0) = 1; the authors' code needs a membrane above it.
     s = spike(u - threshold)
     return decay * u * (1 - gate * s) - drop * s, s
+
+
+def ternary_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    *,
+    decay: float = 0.25,
+    threshold: float = 1.0,
+    detach_reset: bool = False,
+) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
+    """Return membrane and spikes -1, 0 and 1 of a ternary neuron after one step."""
+    u = charge(v, current, decay=decay)
+    s = ternary_spike(u / threshold)
+    return hard_reset(u, s * jnp.sign(s), detach=detach_reset), s
+
+
+def ilif_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    *,
+    levels: int = 4,
+    decay: float = 0.5,
+    detach_reset: bool = False,
+    decay_input: bool = False,
+) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
+    """Return membrane and integers 0..levels of an I-LIF neuron after one step (Eqs. 8, 9, 11)."""
+    u = charge(v, current, decay=decay, decay_input=decay_input)
+    s = clipped_round(u, levels)
+    return soft_reset(u, s, detach=detach_reset), s
+
+
+def pit_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    a: Float[ArrayLike, "..."],
+    *,
+    levels: int = 4,
+    decay: float = 0.5,
+    strength: float = 0.01,
+    reset: Reset = soft_reset,
+    detach_reset: bool = False,
+    decay_input: bool = False,
+) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
+    """Return membrane and spikes a * k of a PIT neuron after one step (Eqs. 9-13).
+
+    `a` > 0 is the scale of this step, which broadcasts as in `pit_fire`. The module PIT also keeps
+    it above a floor. `reset` is `soft_reset` or `clearing_reset`.
+    """
+    u = charge(v, current, decay=decay, decay_input=decay_input)
+    s = pit_fire(u, a, levels=levels, strength=strength)
+    return reset(u, s, detach=detach_reset), s
 
 
 @set_bounds(a=POSITIVE, levels=LEVELS)

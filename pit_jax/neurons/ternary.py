@@ -1,13 +1,16 @@
 """Neurons that fire -1, 0 or 1, with and without a learned amplitude."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, POSITIVE, flag, set_bounds, whole
-from pit_jax.neurons.over_time import CHECKPOINTS, over_time
+from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import narrow, read_currents, widen
+from pit_jax.neurons.state import Outputs, begin, finish, run_inner, run_neuron
 from pit_jax.neurons.step import hard_reset
 from pit_jax.surrogate import ternary_spike
 
@@ -40,8 +43,14 @@ class Ternary(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
 
         def fire(u: Array) -> tuple[Array, Array]:
             s = ternary_spike(u / self.threshold)  # It fires from 1/2 on.
@@ -50,11 +59,9 @@ class Ternary(nn.Module):
             fired = s * jnp.sign(s)
             return self.decay * hard_reset(u, fired, detach=self.detach_reset), s
 
-        u, s = over_time(
-            fire, current, straight=self.unroll, checkpoint_every=self.checkpoint_every
-        )
+        u, s, state = run_neuron(self, fire, current, state)
         record(self, u, s, levels=1)
-        return narrow(s, current)
+        return finish(narrow(s, current), state, return_state)
 
 
 @set_bounds(
@@ -85,15 +92,23 @@ class TrainableTernary(nn.Module):
     checkpoint_every: int | None = None
 
     @nn.compact
-    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
         current = read_currents(current)
-        spikes = Ternary(
+        state = begin(self, current, initial_state, return_state, "membrane")
+        neuron = Ternary(
             self.decay,
             self.threshold,
             self.detach_reset,
             self.unroll,
             self.checkpoint_every,
             name="ternary",
-        )(current)
+        )
+        spikes, state = run_inner(neuron, current, state)
         alpha = self.param("alpha", nn.initializers.ones, (), widen(current.dtype))
-        return alpha.astype(spikes.dtype) * spikes
+        spikes = alpha.astype(spikes.dtype) * spikes
+        return finish(spikes, state, return_state)

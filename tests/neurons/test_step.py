@@ -1,4 +1,4 @@
-"""Charge and resets by hand, with the gradients of the resets."""
+"""Charge and resets by hand; whole steps from plain JAX and nnx against the modules."""
 
 from functools import partial
 
@@ -6,9 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from pit_jax.neurons import charge, hard_reset, soft_reset
-from pit_jax.neurons.step import clearing_reset
+from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary, charge, hard_reset, soft_reset
+from pit_jax.neurons.step import (
+    clearing_reset,
+    clif_step,
+    ilif_step,
+    lif_step,
+    pit_step,
+    ternary_step,
+)
+from pit_jax.surrogate import arctan
+from tests.neurons.table import draw_currents
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -42,3 +52,72 @@ def test_resets_by_hand_and_their_gradients_attached_and_detached(reset, want, d
 def test_clearing_resets_the_membrane_to_0_for_spikes_of_any_size(s):
     u, spikes = jnp.array([2.5, -1.0]), jnp.array([s, 0.0])
     np.testing.assert_array_equal(clearing_reset(u, spikes), [0, -1])
+
+
+def scan(step, v, x):
+    """Return spikes `[B, T, C]` of a step function that is scanned over currents `[B, T, C]`."""
+    return jnp.moveaxis(jax.lax.scan(step, v, jnp.moveaxis(x, 1, 0))[1], 0, 1)
+
+
+REST = jnp.zeros((4, 3))
+# A neuron of each step function, the step, and the state at rest.
+STEPS = [
+    (LIF(), lif_step, REST),
+    (
+        LIF(decay_input=True, reset=hard_reset),
+        partial(lif_step, decay_input=True, reset=hard_reset),
+        REST,
+    ),
+    (IF(), partial(lif_step, decay=1.0, spike=arctan, reset=hard_reset, detach_reset=True), REST),
+    (CLIF(), clif_step, (REST, REST)),
+    (Ternary(), ternary_step, REST),
+    (ILIF(levels=2), partial(ilif_step, levels=2), REST),
+]
+
+
+@pytest.mark.parametrize("neuron, step, rest", STEPS)
+def test_scanned_steps_equal_the_neuron_over_time(x64, neuron, step, rest):
+    x = draw_currents((4, 6, 3), jnp.float64)
+    rest = jax.tree.map(lambda v: v.astype(jnp.float64), rest)
+
+    def differentiate(run):
+        y, pull = jax.vjp(run, x)
+        return y, pull(jnp.cos(x))[0]
+
+    y, grad = differentiate(partial(scan, step, rest))
+    want, want_grad = differentiate(partial(neuron.apply, {}))
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_allclose(grad, want_grad, rtol=0, atol=1e-12)
+    assert y.any() and grad.any()
+
+
+@pytest.mark.parametrize("reset", [soft_reset, hard_reset])
+def test_scanned_steps_of_pit_equal_the_neuron_with_its_scales(x64, reset):
+    x = draw_currents((4, 6, 3), jnp.float64)
+    neuron = PIT(levels=3, reset=reset)
+    variables = neuron.init(jax.random.key(0), x)
+    step = partial(pit_step, levels=3, reset=neuron.reset)
+    steps = (jnp.moveaxis(x, 1, 0), variables["params"]["a"])
+    _, y = jax.lax.scan(lambda v, inputs: step(v, *inputs), jnp.zeros_like(x[:, 0]), steps)
+    np.testing.assert_array_equal(jnp.moveaxis(y, 0, 1), neuron.apply(variables, x))
+    assert y.any()
+
+
+class Recurrent(nnx.Module):
+    """A layer of nnx whose neurons are a step function and a membrane in a variable."""
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(3, 3, rngs=rngs)
+        self.membrane = nnx.BatchStat(jnp.zeros((4, 3)))
+
+    def __call__(self, x):
+        self.membrane[...], s = lif_step(self.membrane[...], self.linear(x))
+        return s
+
+
+def test_a_layer_of_nnx_made_of_a_step_function_equals_the_module():
+    layer, x = Recurrent(nnx.Rngs(0)), draw_currents((4, 5, 3))
+    step = nnx.jit(lambda layer, x: layer(x))
+    spikes = jnp.stack([step(layer, x[:, t]) for t in range(5)], axis=1)
+    np.testing.assert_array_equal(spikes, LIF().apply({}, layer.linear(x)))
+    assert spikes.any()
