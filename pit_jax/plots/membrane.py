@@ -25,9 +25,9 @@ def trace(
     membrane: ArrayLike,
     spikes: ArrayLike | None = None,
     *,
-    scale: ArrayLike | float = 1.0,
+    scale: ArrayLike | float | int = 1.0,
     levels: int | None = None,
-    thresholds: ArrayLike | float = (),
+    thresholds: ArrayLike | float | int = (),
     title: str = "",
     theme: str | None = None,
     ax: Axes | list[Axes] | None = None,
@@ -80,7 +80,7 @@ def trace(
     return get_figure(panels[0])
 
 
-def _broadcast(scale: ArrayLike | float, u: np.ndarray) -> np.ndarray:
+def _broadcast(scale: ArrayLike | float | int, u: np.ndarray) -> np.ndarray:
     a = np.asarray(scale).astype(float)
     try:
         return np.broadcast_to(a, u.shape)

@@ -38,7 +38,7 @@ BINS = 40
 
 def neuron(
     membrane: ArrayLike | None = None,
-    scale: ArrayLike | float | None = None,
+    scale: ArrayLike | float | int | None = None,
     *,
     levels: int = 4,
     theme: str | None = None,
@@ -88,7 +88,7 @@ def _read_membrane(membrane: ArrayLike) -> Float[np.ndarray, "N C"]:
     return u
 
 
-def _read_scale(scale: ArrayLike | float, channels: int) -> Float[np.ndarray, " C"]:
+def _read_scale(scale: ArrayLike | float | int, channels: int) -> Float[np.ndarray, " C"]:
     a = read_values("scale", scale, [0, 1], f"a number or [{channels}]")
     if a.size not in (1, channels):
         raise ValueError(f"scale must be a number or [{channels}], got the shape {a.shape}.")

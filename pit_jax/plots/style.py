@@ -150,7 +150,7 @@ def place_legend(axes: Axes, **options: Any) -> None:
 
 
 def read_values(
-    name: str, values: ArrayLike | float, dims: Sequence[int], shape: str
+    name: str, values: ArrayLike | float | int, dims: Sequence[int], shape: str
 ) -> np.ndarray:
     """Return an array of finite floats; raise ValueError unless it has one of `dims` dimensions."""
     found = np.asarray(values).astype(float)

@@ -76,7 +76,7 @@ def animate(
     frames: ArrayLike,
     path: str | Path | None = None,
     *,
-    fps: float = 5.0,
+    fps: float | int = 5.0,
     title: str = "",
     theme: str | None = None,
 ) -> FuncAnimation:
