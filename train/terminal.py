@@ -1,5 +1,6 @@
 """The terminal of all programs: a console and progress bars that print text as it is."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -27,6 +28,10 @@ class Terminal(Console):
     """
 
     def __init__(self, **options: Any) -> None:
+        out = options.get("file") or (sys.stderr if options.get("stderr") else sys.stdout)
+        if not out.isatty():
+            # Jupyter sets FORCE_COLOR for its shells, so Rich would draw bars into their pipes.
+            options.setdefault("force_terminal", False)
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:

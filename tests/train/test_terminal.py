@@ -65,6 +65,14 @@ def test_control_characters_in_names_never_reach_the_terminal(screen):
     assert printed.count(r"a\x1b]0;title\x07\x9b2J\rb") >= 3
 
 
+def test_in_the_shell_of_a_notebook_bars_and_colors_are_not_drawn(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen = Terminal(file=io.StringIO())
+    with Display(40, 32, console=screen) as shown:
+        shown.note("a line")
+    assert "\x1b" not in screen.file.getvalue() and "a line\n" in screen.file.getvalue()
+
+
 def test_a_long_path_in_a_note_is_not_wrapped():
     screen = Terminal(file=io.StringIO(), force_terminal=False, width=40)
     with Display(40, 32, console=screen) as shown:
