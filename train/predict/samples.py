@@ -1,6 +1,7 @@
 """Finds and reads the files of a command line, as training reads the data of the run."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def find_files(places: Sequence[Path], shape: Sequence[int]) -> tuple[list[Path]
     events = is_of_events(shape)
     kind, reader = ("recording", "pit_jax") if events else ("image", "Pillow")
     is_wanted = is_recording if events else is_picture
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     notes = []
     for place in places:
         files, others = list_images(place, is_wanted) if place.is_dir() else ([place], Counter())
@@ -71,7 +72,7 @@ def find_files(places: Sequence[Path], shape: Sequence[int]) -> tuple[list[Path]
             )
         notes += [f"{place}: {skipped}"] if skipped else []
         for file in files:
-            found.setdefault(file.resolve(), file)
+            found.setdefault(os.path.abspath(file), file)
     return list(found.values()), notes
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.display import escape_math
-from pit_jax.plots.names import fit_names
+from pit_jax.display import escape_math, show_name
+from pit_jax.plots.names import find_fonts, fit_names
 
 from ..check.contact_sheet import color_events, to_rgb
 
@@ -32,18 +32,18 @@ def draw_sheet(
 ) -> Figure:
     """Draw samples `[N, H, W, C]`, or frames `[N, T, H, W, C]` summed over time.
 
-    Of more than `MOST` some are drawn, evenly spaced. A name that no font can draw is replaced by
-    its place: that of a class in `classes`.
+    Of more than `MOST` some are drawn, evenly spaced. Where no font can draw a name, the row of the
+    file is written instead, or the place of the class in `classes`.
     """
     count = min(len(images), MOST)
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
     if count < len(images):
         title = f"{title}: {count} of {len(images):,} files"
-    files = fit_names([predictions[at].file.name for at in chosen])
+    files, families = _fit_files(chosen, predictions)
     answers = fit_names(classes)
     answer_of = dict(zip(classes, answers.texts, strict=True))
-    if note := answers.note or files.note:
-        title = f"{title}\n{note}"
+    if answers.note:
+        title = f"{title}\n{answers.note}"
     tiles = _to_tiles(images[chosen])
     height = tiles.shape[1] / tiles.shape[2]
     columns = min(count, COLUMNS)
@@ -61,12 +61,23 @@ def draw_sheet(
         left, top = column * (1 + gap), row * (height + room + gap) + room
         axes.imshow(tile, extent=(left, left + 1, top + height, top), interpolation="nearest")
         answer = _shorten(answer_of[predictions[at].name])
-        label = f"{_shorten(files.texts[place])}\n{answer}  {predictions[at].probability:.0%}"
+        label = f"{_shorten(files[place])}\n{answer}  {predictions[at].probability:.0%}"
         text = axes.text(left, top - 0.03, escape_math(label), fontsize=7, va="bottom")
-        text.set_fontfamily([*dict.fromkeys([*files.families, *answers.families])])
+        text.set_fontfamily([*dict.fromkeys([*families, *answers.families])])
     # imshow sets the limits to those of its picture.
     axes.set(xlim=(0, width), ylim=(length, 0))
     return figure
+
+
+def _fit_files(
+    chosen: np.ndarray, predictions: Sequence[Prediction]
+) -> tuple[list[str], list[str]]:
+    """Return the names of the chosen files as fonts can draw them, and the fonts."""
+    names = [show_name(predictions[at].file.name) for at in chosen]
+    families, missing = find_fonts("".join(names))
+    rows = [f"file {at + 1}" for at in chosen]
+    drawn = [row if missing & set(name) else name for name, row in zip(names, rows, strict=True)]
+    return drawn, families
 
 
 def _to_tiles(images: np.ndarray) -> np.ndarray:

@@ -225,3 +225,14 @@ def test_of_many_samples_some_are_drawn():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert len(texts) == MOST and texts[0].startswith("0.png") and texts[-1].startswith("499.png")
     assert figure.get_suptitle() == "a title: 48 of 500 files"
+
+
+def test_names_without_a_font_are_drawn_as_the_row_of_the_file_and_the_place_of_the_class():
+    unassigned = "\u0378"  # A character of no script.
+    names = ["plain", f"{unassigned}name"]
+    predictions = [Prediction(Path(f"{name}.png"), name, 0.5) for name in names]
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    figure = draw_sheet("a title", predictions, images, names)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["plain.png\nplain  50%", "file 2\nclass 1  50%"]
+    assert "without an installed font" in figure.get_suptitle()
