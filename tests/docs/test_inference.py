@@ -20,6 +20,7 @@ from tests.inference.networks import make_firing_network
 from train.export.__main__ import FORMATS
 
 TEXT = PAGE.read_text()
+EXPORT = (PAGE.parents[1] / "guide" / "export.md").read_text()
 FOLDS = {one.name for one in folds.FOLDS}
 NUMBER = re.compile(r"[\d,.]+")
 
@@ -57,30 +58,15 @@ def test_only_the_text_between_the_markers_of_a_name_is_replaced():
     assert replace_block(page, "b", "new\n") == page[::-1].replace("dlo", "wen", 1)[::-1]
 
 
-@pytest.fixture(scope="module")
-def small():
-    """Return a small network, its variables and images."""
-    return make_firing_network("cifarnet", partial(PIT, levels=4), 1)
-
-
-def test_the_example_runs(small, tmp_path, monkeypatch):
+def test_the_example_for_jax_alone_runs_an_exported_program(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network, variables, images = small
-    labels = np.zeros(len(images), int)
-    names = {"network": network, "variables": variables, "images": images, "labels": labels}
-    exec(re.search(r"```python\n(.*?)```", TEXT, re.S)[1], names)
-    assert np.array_equal(names["logits"], names["program"](images))
-    assert np.array_equal(names["answers"].logits, names["logits"])
-
-
-def test_the_example_for_jax_alone_runs_an_exported_program(small, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model, variables, images = small
+    model, variables, images = make_firing_network("cifarnet", partial(PIT, levels=4), 1)
     program = compile(model, variables, images, verify=False)  # As in the example above.
     to_stablehlo(program, "digits.stablehlo")
+    example = re.findall(r"```python\n(.*?)```", EXPORT, re.S)[-1]
     names = {"images": images}
-    exec(re.findall(r"```python\n(.*?)```", TEXT, re.S)[1], names)
-    assert "pit_jax" not in re.findall(r"```python\n(.*?)```", TEXT, re.S)[1]
+    exec(example, names)
+    assert "pit_jax" not in example
     assert np.array_equal(names["logits"], program(images))
 
 
@@ -115,8 +101,8 @@ def test_the_accuracy_at_threshold_one_is_up_to_date():
 
 
 def test_all_formats_are_listed():
-    assert re.findall(r"^\| `(\w+)` \| ", TEXT, re.M) == list(FORMATS)
-    assert NotFoldable.__name__ in TEXT and NotInNIR.__name__ in TEXT
+    assert re.findall(r"^\| `(\w+)` \| ", EXPORT, re.M) == list(FORMATS)
+    assert NotFoldable.__name__ in TEXT and NotInNIR.__name__ in EXPORT
 
 
 def test_the_readme_has_the_agreement_of_its_run():
