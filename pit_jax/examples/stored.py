@@ -106,7 +106,7 @@ def _read_arrays(file: Path, digest: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+def _pack(arrays: Mapping[str, Any]) -> bytes:
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()

@@ -182,7 +182,7 @@ class Run:
     @cached_property
     def _apply(self) -> Callable[[Any, Any], Array]:
         def apply(variables: Any, images: Array) -> Array:
-            logits = self.model.apply(variables, self._normalize(images))
+            logits: Any = self.model.apply(variables, self._normalize(images))
             # The mean in float32 at least, for networks that compute in bfloat16.
             wide: Array = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
             return wide.mean(axis=1)
