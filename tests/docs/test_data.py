@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from train.data import DATASETS, load
+from train.data.events.event_folder import ENDINGS
 from train.data.events.splits import FOLDER
 
 PAGE = (Path(__file__).parents[2] / "docs/guide/data.md").read_text()
@@ -41,8 +42,32 @@ def test_the_data_set_of_the_example_loads(tmp_path, monkeypatch):
     sys.modules.pop("my_data")
 
 
+def test_the_file_of_the_example_loads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(EXAMPLES["your own data"], {})
+    dataset = load("arrays", "mine.npz")
+    assert repr(dataset) == "arrays: 90 training and 30 test images 16x16x3 uint8, 3 classes"
+    assert dataset.classes == ("cat", "dog", "owl")
+
+
+def test_the_table_of_the_example_loads(tmp_path):
+    (table,) = re.findall(r"```text\n(file,label.*?)```", PAGE, re.S)
+    (tmp_path / "images").mkdir()
+    for row in table.splitlines()[1:]:
+        Image.new("RGB", (4, 4)).save(tmp_path / row.split(",")[0])
+    (tmp_path / "labels.csv").write_text(table + "images/0003.jpg,dog,train\n")
+    Image.new("RGB", (4, 4)).save(tmp_path / "images/0003.jpg")
+    dataset = load("folder", tmp_path / "labels.csv", size=4)
+    assert (dataset.classes, len(dataset.train), len(dataset.test)) == (("cat", "dog"), 2, 1)
+
+
 def test_every_example_is_tested():
-    assert sorted(EXAMPLES) == ["recordings of your own images", "your own arrays"]
+    tested = ["recordings of your own images", "your own arrays", "your own data"]
+    assert sorted(EXAMPLES) == tested
+
+
+def test_every_format_of_recordings_is_listed():
+    assert all(f"| `{ending}` |" in PAGE for ending in ENDINGS)
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -160,7 +160,8 @@ def load_frames(
     print_notes(name, notes)
     return Dataset(
         name,
-        *splits[:2],
+        splits[0],
+        splits[1],
         num_classes,
         validation=splits[2] if validation else None,
         read_file=partial(read_frames, read, frames),
