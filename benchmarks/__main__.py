@@ -16,6 +16,7 @@ from benchmarks.peers import PEERS
 from benchmarks.records import RESULTS
 from benchmarks.runner import run
 from benchmarks.workload import WORKLOADS, load_module
+from pit_jax.signals import run_as_program
 
 ON_CPUS = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -61,4 +62,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_as_program(main, sys.argv[1:])

@@ -8,6 +8,7 @@ read, since it quotes old names, nor is this file.
 import ast
 import io
 import re
+import signal
 import subprocess
 import sys
 import tokenize
@@ -150,4 +151,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without an error.
     sys.exit(main())

@@ -28,9 +28,9 @@ def run_python(*command: object) -> str:
 
 
 @pytest.mark.slow
-def test_digits_are_trained_proved_exported_and_classified_without_pit_jax(tmp_path):
+def test_digits_are_trained_verified_exported_and_classified_without_pit_jax(tmp_path):
     made = run_python("-m", "examples.spike_driven.make", tmp_path, "--epochs=2")
-    assert "equal on 360 samples: spikes of 7 of 7 layers, logits ==" in made
+    assert "verified on 360 samples: spikes of 7 of 7 layers and logits are equal" in made
     folder = tmp_path / "digits.stablehlo"
     printed = run_python("-c", WITHOUT_LIBRARY, EXAMPLE / "run.py", folder)
     accuracy = re.search(r"^accuracy ([\d.]+)%", made, re.M)[1]

@@ -1,6 +1,7 @@
 """Contents and dependencies of the distributions, and programs of an installed wheel."""
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -154,10 +155,8 @@ OUTSIDE = {
 } | {"JAX_PLATFORMS": "cpu"}
 
 
-@pytest.fixture(scope="module")
-def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the bin folder of an environment with the wheel and the packages installed here."""
-    folder = tmp_path_factory.mktemp("environment")
+def make_environment(folder: Path, distributions: Path) -> tuple[Path, Path]:
+    """Return the bin folder and the folder of packages of an environment with the wheel alone."""
     venv.create(folder, with_pip=False)
     bin_ = folder / ("Scripts" if os.name == "nt" else "bin")
     (wheel,) = distributions.glob("*.whl")
@@ -165,7 +164,40 @@ def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.check_output([bin_ / "python", "-c", ask], text=True).strip()
-    (Path(site) / "requirements.pth").write_text(sysconfig.get_path("purelib"))
+    return bin_, Path(site)
+
+
+@pytest.fixture(scope="module")
+def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the bin folder of an environment with the wheel and the packages installed here."""
+    bin_, site = make_environment(tmp_path_factory.mktemp("environment"), distributions)
+    (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))
+    return bin_
+
+
+def list_requirements(packages: list[str]) -> set[str]:
+    """Return the names of the distributions that some packages need, with themselves."""
+    found: set[str] = set()
+    while packages:
+        name = re.sub(r"[-_.]+", "-", packages.pop()).lower()
+        try:
+            needed = [] if name in found else importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # For another platform or version of Python.
+        found.add(name)
+        packages += [re.split(r"[^\w.-]", one)[0] for one in needed if "extra ==" not in one]
+    return found
+
+
+@pytest.fixture(scope="module")
+def lean(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the bin folder of an environment with the wheel and what it requires, no extras."""
+    bin_, site = make_environment(tmp_path_factory.mktemp("lean"), distributions)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = list_requirements([re.split(r"[^\w.-]", one)[0] for one in declared])
+    files = [file for name in needed for file in importlib.metadata.files(name) or []]
+    for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+        (site / top).symlink_to(Path(sysconfig.get_path("purelib")) / top)
     return bin_
 
 
@@ -248,3 +280,32 @@ def test_a_users_module_called_train_is_not_replaced(tmp_path):
         "import sys; assert sys.modules['train'].MINE and train.MINE"
     )
     call(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(ROOT))
+
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+@pytest.mark.slow
+def test_the_library_alone_has_no_package_of_an_extra(lean, tmp_path):
+    code = (
+        "import importlib.util, pit_jax; from pit_jax import *\n"
+        "assert PIT and create and analysis and events and export and inference and interop\n"
+        "extras = ('sklearn', 'matplotlib', 'safetensors', 'ml_collections', 'nir', 'numba')\n"
+        "assert not [name for name in extras if importlib.util.find_spec(name)]\n"
+        "import pit_jax.plots"
+    )
+    printed = call(lean / "python", "-c", code, cwd=tmp_path, code=1)
+    assert printed.splitlines()[-1].endswith("pip install 'pit-jax[plots]'.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_of_the_readme_runs_with_the_library_alone(block, lean, tmp_path):
+    assert call(lean / "python", "-c", block, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_check_install_reports_what_the_library_alone_misses(lean, tmp_path):
+    printed = call(lean / "pit-jax", "check-install", cwd=tmp_path)
+    assert re.search(r"pip install 'pit-jax\[train\]'  \(missing: .*scikit-learn", printed)
+    assert printed.splitlines()[-1] == "this installation works"
