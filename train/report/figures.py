@@ -86,9 +86,9 @@ def health(records: list[dict[str, Any]]) -> Figure:
     """Draw each measure over the epochs, with a line for each layer and the limits of its range.
 
     Every record must have `health`. Earlier layers are darker. Measures without a number in any
-    record, such as the floor of neurons without scales, have no panel.
+    record, such as the floor of neurons without scales, and those that are always 0 have no panel.
     """
-    layers, shown = list(records[-1]["health"]), list_measures(records)
+    layers, shown = list(records[-1]["health"]), list_drawn(records)
     rows = -(-len(shown) // COLUMNS)
     drawn = figure(0.6 + 2.1 * rows)
     lines: list[Line2D] = []
@@ -110,10 +110,20 @@ def health(records: list[dict[str, Any]]) -> Figure:
 
 def list_measures(records: list[dict[str, Any]]) -> list[str]:
     """Return the measures of `HEALTH` that have a number in some record with `health`."""
-    values = [
+    values = _list_layers(records)
+    return [name for name in HEALTH if any(each.get(name) is not None for each in values)]
+
+
+def list_drawn(records: list[dict[str, Any]]) -> list[str]:
+    """Return the measures of `list_measures` that are not 0 throughout."""
+    values = _list_layers(records)
+    return [name for name in HEALTH if any(each.get(name) for each in values)]
+
+
+def _list_layers(records: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    return [
         layer for record in records if record.get("health") for layer in record["health"].values()
     ]
-    return [name for name in HEALTH if any(each.get(name) is not None for each in values)]
 
 
 def _select(

@@ -152,14 +152,17 @@ def _show_health(run: RunRecord) -> Iterator[str]:
     records = [record for record in run.records if record.get("health")]
     last = records[-1]["health"]
     yield parts.heading("Health")
-    yield show_figure(
-        "Measures of every neuron layer (earlier layers are darker), on a few fixed training "
-        "images at the end of each epoch. Beyond the dashed line there is a warning.",
-        lambda: report_figures.health(records),
-    )
+    measures, drawn = report_figures.list_measures(records), report_figures.list_drawn(records)
+    if drawn:
+        yield show_figure(
+            "Measures of every neuron layer (earlier layers are darker), on a few fixed training "
+            "images at the end of each epoch. Beyond the dashed line there is a warning.",
+            lambda: report_figures.health(records),
+        )
+    if zero := [report_figures.HEALTH[name] for name in measures if name not in drawn]:
+        yield parts.paragraph(f"Always 0: {', '.join(zero)}.")
     for complaint in find_complaints(last).values():
         yield parts.paragraph(f"Out of range at the end: {complaint.text}.")
-    measures = report_figures.list_measures(records)
     rows = [
         [layer, *(_format_percent(values.get(measure)) for measure in measures)]
         for layer, values in last.items()

@@ -55,6 +55,8 @@ def test_measures_without_a_number_have_no_panel():
     assert titles == ["firing rate (% of D)", "channels that never fire (%)"]
     one = make_records(1, flips=0.0, oscillating=None)
     assert report_figures.list_measures(one) == ["rate", "silent", "flips"]
+    assert report_figures.list_drawn(one) == ["rate", "silent"]
+    assert len(report_figures.health(one).axes) == 2  # A line of zeros looks like no data.
     nothing = [{"health": {"a": {"rate": None}}}, {}]
     assert report_figures.list_measures(nothing) == []
 
