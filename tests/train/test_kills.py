@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ from tests.train.helpers import (
     start_main,
 )
 from train.config.cli import parse
+from train.config.limits import count_epochs
 from train.program.program import Program
 
 MOMENTS = ("starting", "training", "saving", "testing")
@@ -137,7 +139,7 @@ def assert_nothing_was_lost(
     """Assert that a run ended as the run `alone`, with a line for each step and epoch."""
     assert_same_end(alone, workdir, program)
     length = program.steps_per_epoch
-    steps = range(1, config.epochs * length + 1)
+    steps = range(1, count_epochs(config) * length + 1)
     expected = [step for step in steps if step % config.log_every == 0 or step % length == 0]
     assert [record["step"] for record in load_records(workdir)] == expected
 
@@ -169,6 +171,19 @@ def test_a_digits_run_ended_at_many_moments_ends_with_the_same_bits(tmp_path, nu
     assert load_records(workdir)  # Not all in the first epoch.
     for folder in (workdir, alone):
         finish(DIGITS_RUN, folder)
+    assert_nothing_was_lost(config, workdir, alone, program)
+
+
+@pytest.mark.slow
+def test_an_extension_killed_at_many_moments_ends_with_the_same_bits(tmp_path):
+    extended = (*TINY_RUN, "--config.epochs=2", "--config.extend=20")
+    config, program = prepare(extended)
+    workdir, alone = tmp_path / "run", tmp_path / "alone"
+    finish(extended[:-1], alone)
+    shutil.copytree(alone, workdir)
+    interrupt(extended, workdir, program.steps_per_epoch, signal.SIGKILL, MOMENTS, most_steps=6)
+    for folder in (workdir, alone):
+        finish(extended, folder)
     assert_nothing_was_lost(config, workdir, alone, program)
 
 

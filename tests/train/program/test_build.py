@@ -35,7 +35,7 @@ def test_frames_need_as_many_steps():
     frames = np.zeros((4, 5, 8, 8, 2), np.uint8)
     dataset = make_dataset("mine:frames", dict.fromkeys(("train", "test"), (frames, [0, 1, 0, 1])))
     error = (
-        "config.num_steps must be 5, the number of frames of each sample of mine:frames, got 2. "
+        "config.num_steps must be 5, the number of frames of each sample of frames, got 2. "
         "Give --config.num_steps=5."
     )
     with pytest.raises(UserError) as found:
