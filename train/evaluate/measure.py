@@ -33,7 +33,7 @@ from ..program.step import Batch, make_eval_step
 from ..run import restore
 from ..run.environment import describe_environment
 from ..run.saved import Checkpoint
-from ..run.subset import check_data
+from ..run.subset import check_data, read_layout
 from ..run.summary import format_title, make_json_numbers
 from ..terminal import Terminal, track
 from . import metrics
@@ -50,10 +50,14 @@ def evaluate(
     """
     # Loading the data may take minutes: a missing checkpoint is reported first.
     restore.find_checkpoint(workdir, checkpoint)
-    dataset = data.load(**config.data)
-    check_data(workdir, dataset)
-    samples, note = _select(dataset, split), ""
-    if folder is not None:
+    # Other images need the classes, shape and normalization of the data, which the run recorded.
+    dataset = read_layout(workdir) if folder is not None else None
+    if dataset is None:
+        dataset = data.load(**config.data)
+        check_data(workdir, dataset)
+    if folder is None:
+        samples, note = _select(dataset, split), ""
+    else:
         samples, note = read_own_images(folder, dataset)
     # A batch is padded to its size, as floats, however few samples there are.
     size = 4 * config.batch_size * math.prod(samples.shape)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,17 @@ def test_frames_need_a_data_set_that_is_read_from_recordings(tmp_path):
     assert files == [file] and ".png 1" in notes[0]
     with pytest.raises(UserError, match="it is not known how to make frames"):
         samples.read_samples(files, dataset)
+
+
+def test_recordings_become_the_frames_of_the_data_set(tmp_path):
+    def read_file(file: Path) -> np.ndarray:
+        return np.full((4, 8, 8, 2), int(file.stem), np.uint16)
+
+    files = [tmp_path / "3.npz", tmp_path / "5.npz"]
+    dataset = replace(make_dataset((4, 8, 8, 2), "uint16"), read_file=read_file)
+    read = samples.read_samples(files, dataset)
+    assert read.images.shape == (2, 4, 8, 8, 2) and read.images[:, 0, 0, 0, 0].tolist() == [3, 5]
+    assert read.files == files and read.notes == []
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (6, 9, 3), (4, 10, 10, 2)])
