@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,7 +23,7 @@ class NIRPart:
 
     name: str
     sources: tuple[str, ...]
-    make: Callable[[str], Callable[[Array], Array]]
+    make: Callable[[str], Callable[[Array], Any]]
 
 
 class NIRNetwork(nn.Module):

@@ -23,7 +23,7 @@ from pit_jax.neurons.step import hard_reset
 from pit_jax.old_names import serve_old_names
 from pit_jax.reading import quote_error
 
-Make = Callable[[str], Callable[[Array], Array]]
+Make = Callable[[str], Callable[[Array], Any]]
 Params = dict[str, Any]
 Shape = tuple[int, ...]
 

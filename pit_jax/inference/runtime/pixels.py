@@ -43,10 +43,16 @@ class Normalization:
 
     def normalize(self, x: Any) -> Any:
         """Return uint8 pixels `[..., C]` as float32, in NumPy or JAX as they are given."""
-        values, channels = self.compute_values(x.shape[-1]), np.arange(x.shape[-1])
-        if isinstance(x, np.ndarray):
-            return values[x, channels]
+        return _look_up(self.compute_values(x.shape[-1]), x)
+
+
+def _look_up(values: Float[np.ndarray, "256 C"], x: Any) -> Any:
+    """Return the value of each byte of x `[..., C]`."""
+    channels = np.arange(values.shape[1])
+    if not isinstance(x, np.ndarray):
         return jnp.asarray(values)[x.astype(jnp.int32), channels]
+    # In one channel, `take` is eight times as fast.
+    return values[:, 0].take(x) if len(channels) == 1 else values[x, channels]
 
 
 def read_normalization(mean: Any, std: Any, channels: int) -> Normalization | None:
@@ -133,8 +139,7 @@ class InputReader:
         """Return what `read` returned as float32 values that the network takes."""
         if x.dtype != np.uint8:
             return x
-        assert self.normalization is not None
-        return self.normalization.normalize(x)
+        return _look_up(self.values, x)
 
     def count_clipped(self, x: Any) -> int:
         """Count the clipped values and NaNs in what `read` returned."""
