@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all test-peers bench bench-all fuzz lint types docs lock
+.PHONY: help run test test-all test-peers notebooks bench bench-all fuzz lint types docs lock
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test-all: $(VENV)/.ready  ## Run all tests
 
 test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
 	$(PEERS)/bin/python -m pytest tests/*/test_peers_*.py
+
+notebooks: $(VENV)/.ready $(PEERS)/.ready  ## Execute the tutorials and write their outputs
+	$(RUN) scripts/run_notebooks.py $(filter-out docs/start/08%,$(wildcard docs/start/*.ipynb))
+	$(PEERS)/bin/python scripts/run_notebooks.py $(wildcard docs/start/08*.ipynb)
 
 bench: $(PEERS)/.ready  ## Compare speed and memory with PyTorch, SpikingJelly and plain Flax
 	$(RUN) -m benchmarks run W1 W3 W6 W8 --quick

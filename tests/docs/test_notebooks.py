@@ -1,0 +1,67 @@
+"""docs/start: the tutorials as committed. `make notebooks` executes them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "docs/start").glob("*.ipynb"))
+MOST_BYTES = 1_500_000
+# Paths of the machine that executed them, and what differs between two executions.
+CHANGING = re.compile(
+    r"/(?:tmp|home|root|work|Users|usr|var)/|0x[0-9a-f]{6,}|images/s|wall time"
+    r"|\d(?:\.\d+)? (?:seconds|minutes|ms|µs)\b"
+)
+
+
+def read_cells(path: Path, kind: str) -> list[dict]:
+    cells = json.loads(path.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == kind]
+
+
+def list_texts(output: dict) -> list[str]:
+    """Return what an output shows as text."""
+    data = output.get("data", {"text/plain": output.get("text", [])})
+    return ["".join(data.get(kind, [])) for kind in ("text/plain", "text/html")]
+
+
+def test_there_are_eight_and_they_are_small():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 9)]
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < MOST_BYTES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_all_cells_were_executed_once_in_order_without_errors(path):
+    cells = read_cells(path, "code")
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert "error" not in {output["output_type"] for output in outputs}
+    assert "stderr" not in {output.get("name") for output in outputs}
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_have_neither_paths_of_a_machine_nor_times(path):
+    cells = read_cells(path, "code")
+    texts = [text for cell in cells for output in cell["outputs"] for text in list_texts(output)]
+    assert [found[0] for text in texts if (found := CHANGING.search(text))] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_lead_to_pages(path):
+    text = "".join("".join(cell["source"]) for cell in read_cells(path, "markdown"))
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    assert [link for link in links if not (path.parent / link).is_file()] == []
+
+
+def test_the_site_shows_each_notebook():
+    (start,) = (
+        part["Start"]
+        for part in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+        if "Start" in part
+    )
+    shown = [page for entry in start for page in entry.values()]
+    assert shown == [f"start/{path.name}" for path in NOTEBOOKS]
