@@ -53,7 +53,7 @@ def program() -> Program:
 def finished(program, tmp_path_factory) -> Path:
     """Return the folder of the finished run before its extension, for reading only."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    # Up to the end of the run, its schedule is that of the extended one.
+    # Until its end, the run has the same schedule as the extended one.
     assert train(get_config(), workdir, program=program) is not None
     return workdir
 

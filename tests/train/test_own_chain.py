@@ -144,7 +144,7 @@ def test_own_parts_train_resume_and_are_read_by_every_program(folder, capsys, da
             printed += process.communicate(timeout=300)[0]
             assert process.returncode == 0, printed
     assert printed.count("resuming from step") == 1
-    assert printed.count("top5 is not measured, because with 3 classes") == 2
+    assert "top5 is not measured, because with 3 classes" in printed
     assert_same_end(alone, run, make_program_on(1, config), leaves=10)
     check_programs(run, data)
 
@@ -174,7 +174,7 @@ def check_programs(run: Path, data: str) -> None:
     assert np.mean(program(images).argmax(axis=-1) == answers) > 0.9
     assert np.array_equal(program(images), program(opened.normalize(images)))
 
-    run_program(run_analyze, HERE, run, "--samples", 8, "--only", "rates,scales")
+    run_program(run_analyze, HERE, run, "--samples", 8, "--only", "rates")
     page = (run / "analysis" / "last" / "index.html").read_text()
     assert "Coarse_0/PIT_0" in page and "does not apply" not in page
 
