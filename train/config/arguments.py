@@ -198,6 +198,7 @@ def _add_predict(parser: Parser) -> None:
     add = parser.add_argument
     add("workdir", type=read_folder, metavar="RUN", help="the folder of a run, finished or not")
     add("files", nargs="+", type=path, metavar="FILE", help="images or recordings, or folders")
+    parser.hints |= dict.fromkeys(("--workdir", "--folder"), "give RUN FILE... without an option.")
     add_checkpoint(parser)
     add(
         "--out",

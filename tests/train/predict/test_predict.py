@@ -106,6 +106,7 @@ def test_mistakes_are_reported_before_anything_is_read(
     assert "must end in .csv or .json, got x.txt" in refuse(capsys, run, file, "--out", "x.txt")
     assert "is not the folder of a run" in refuse(capsys, pictures, file, "--out", out)
     assert "required: FILE" in refuse(capsys, run, "--out", out)
+    assert "--workdir; give RUN FILE... without an option" in refuse(capsys, "--workdir", run, file)
     empty = out.parent.parent / "empty"
     empty.mkdir()
     message = f"{empty} has no image. Give files, or a folder with images."
