@@ -103,11 +103,11 @@ def over_time_from(
     state of another shape than `x[:, 0]`.
     """
     x = read_currents(x)
-    state = tuple(jnp.asarray(part, widen(x.dtype)) for part in state)
-    if wrong := [part.shape for part in state if part.shape != x[:, 0].shape]:
+    first = tuple(jnp.asarray(part, widen(x.dtype)) for part in state)
+    if wrong := [part.shape for part in first if part.shape != x[:, 0].shape]:
         raise ValueError(f"the state must have the shape {x[:, 0].shape}, got {wrong[0]}.")
-    plan = _make_plan(fire, x.shape[1], len(state) - 1, straight, checkpoint_every)
-    return _run_plan(plan, x, state, Parameters(tuple(per_step), tuple(shared)))
+    plan = _make_plan(fire, x.shape[1], len(first) - 1, straight, checkpoint_every)
+    return _run_plan(plan, x, first, Parameters(tuple(per_step), tuple(shared)))
 
 
 def _make_plan(
@@ -272,7 +272,7 @@ def _charge_part(
 def _charge_and_emit(
     plan: StepPlan, every: int, x: Array, state: Arrays, parameters: Parameters
 ) -> tuple[Array, Array, Arrays, Arrays]:
-    """Return membranes, outputs, the state after the last step and that of every part's first."""
+    """Return membranes, outputs, the last state, and the state at the first step of each part."""
 
     def body(start: Any, size: int, carry: Any) -> Any:
         (remain, *extra), kept, buffers = carry

@@ -18,8 +18,10 @@ from tests.helpers import jit_once
 from tests.neurons.streams import NAMES, WITH_A_MEMBRANE, WITH_ROWS, make, run_stream
 from tests.neurons.table import draw_currents, run
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
-@pytest.mark.parametrize("name", WITH_ROWS)
+
+@pytest.mark.parametrize("name", ["PIT", *map(slow, ("PITFull", "GLIF"))])
 def test_steps_beyond_the_last_row_are_refused(name):
     x = draw_currents((2, 4, 3))
     neuron, variables = make(name, x)
@@ -53,7 +55,7 @@ def test_steps_beyond_the_last_row_are_nan_where_the_count_is_unknown(name):
     assert jnp.isfinite(y[:, 0]).all() and jnp.isnan(y[:, 1]).all()
 
 
-@pytest.mark.parametrize("name", WITH_ROWS)
+@pytest.mark.parametrize("name", ["PIT", "GLIF", slow("PITFull")])
 def test_one_row_is_used_at_every_step(x64, name):
     x = draw_currents((2, 6, 3), jnp.float64)
     neuron, variables = make(name, x[:, :1])
@@ -61,25 +63,11 @@ def test_one_row_is_used_at_every_step(x64, name):
     repeated = jax.tree.map(
         lambda p: jnp.repeat(p, 6, axis=0) if p.shape[0] == 1 and p.ndim > 1 else p, variables
     )
-    want, probes = run(neuron, repeated, x)
+    want, probes = jit_once(partial(run, neuron))(repeated, x)
     np.testing.assert_array_equal(y, want)
     np.testing.assert_allclose(membranes, probes["membrane"], rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(neuron.apply(variables, x), want)
+    np.testing.assert_array_equal(jit_once(neuron.apply)(variables, x), want)
     assert state.steps == 6
-
-
-def test_a_count_of_steps_in_a_scan_reads_the_row_of_each_step(x64):
-    x = draw_currents((2, 5, 3), jnp.float64)
-    neuron, variables = make("PIT", x)
-    assert np.unique(variables["params"]["a"][:, 0]).size == 5
-
-    def step(state, current):
-        y, state = neuron.apply(variables, current[:, None], state, True)
-        return state, y[:, 0]
-
-    state = jax.tree.map(jnp.zeros_like, neuron.apply(variables, x, None, True)[1])
-    state, y = jax.lax.scan(step, state, jnp.moveaxis(x, 1, 0))
-    np.testing.assert_array_equal(jnp.moveaxis(y, 0, 1), neuron.apply(variables, x))
 
 
 PIT_STATE = MembraneState("PIT", jnp.zeros((2, 3)), steps=np.int32(1))
@@ -151,7 +139,10 @@ def test_a_wrapped_neuron_streams_in_nnx():
     np.testing.assert_array_equal(jnp.concatenate([y, rest], 1), wrapped(x))
 
 
-@pytest.mark.parametrize("neuron", [LIF, partial(PIT, levels=2), NEURONS["RealSpike"]])
+@pytest.mark.parametrize(
+    "neuron",
+    [NEURONS["RealSpike"], *map(slow, (LIF, partial(PIT, levels=2)))],
+)
 def test_a_network_streams_with_the_states_of_its_neurons(x64, neuron):
     x = draw_currents((2, 4, 6, 6, 2), jnp.float64)
     net = create("resnet8", num_classes=3, neuron=neuron, num_steps=4, stages=(1,), width=4)

@@ -1,4 +1,4 @@
-"""Streams in chunks equal one call, in spikes, states, gradients; memory is that of a chunk."""
+"""Streams in chunks equal one call, in spikes, states, gradients; memory does not grow."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -27,7 +27,7 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("sizes", [(3, 1, 3), slow((1,) * 7), slow((2, 5))])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [slow(name) if name == "PITFull" else name for name in NAMES])
 def test_a_stream_in_chunks_equals_one_call(x64, name, sizes):
     x = draw_currents((2, 7, 2, 3), jnp.float64)
     neuron, variables = make(name, x)
@@ -103,7 +103,7 @@ def differentiate(neuron, variables, x, state, sizes, plain):
 )
 @pytest.mark.parametrize(
     "name",
-    ["LIF", "PLIF", "CLIF", "GLIF", "PIT", *map(slow, ("IF", "ILIF", "RealSpike", "Ternary"))],
+    ["PLIF", "CLIF", "PIT", *map(slow, ("IF", "LIF", "GLIF", "ILIF", "RealSpike", "Ternary"))],
 )
 def test_gradients_through_chunks_equal_those_of_the_plain_loop(x64, name, sizes, every, unroll):
     x = draw_currents((2, 7, 2, 3), jnp.float64)
@@ -119,7 +119,7 @@ def test_gradients_through_chunks_equal_those_of_the_plain_loop(x64, name, sizes
 
 def first_state(neuron, variables, x):
     """Return a state with drawn membranes in which no step has been taken."""
-    state = neuron.apply(variables, x, None, True)[1]
+    state = jit_once(lambda v, x: neuron.apply(v, x, None, True)[1])(variables, x)
     drawn = {
         name: 0.5 + draw_currents(x[:, 0].shape, x.dtype, seed)
         for seed, name in enumerate(("membrane", "potential"), 3)
@@ -128,7 +128,7 @@ def first_state(neuron, variables, x):
     return jax.tree.map(np.zeros_like, state).replace(**drawn)
 
 
-@pytest.mark.parametrize("name", ["PITFull", "NormedLIF"])
+@pytest.mark.parametrize("name", [slow("PITFull"), "NormedLIF"])
 def test_gradients_through_chunks_of_neurons_in_the_plain_loop_equal_those_of_one_call(x64, name):
     x = draw_currents((2, 4, 2, 3), jnp.float64)
     neuron, variables = make(name, x)
@@ -140,7 +140,7 @@ def test_gradients_through_chunks_of_neurons_in_the_plain_loop_equal_those_of_on
     assert one[1][2]["membrane"].any()
 
 
-@pytest.mark.parametrize("parametrize", [lsq, released])
+@pytest.mark.parametrize("parametrize", [lsq, slow(released)])
 def test_gradients_of_a_scale_are_the_sums_over_chunks(x64, parametrize):
     x = draw_currents((2, 6, 3), jnp.float64)
     neuron = PIT(parametrize=parametrize)
@@ -153,10 +153,10 @@ def test_gradients_of_a_scale_are_the_sums_over_chunks(x64, parametrize):
 
 
 def test_a_state_that_nobody_uses_afterwards_costs_no_gradient(x64):
-    # The state is 0 or not returned: the gradient is that of a neuron at rest.
+    # The state is 0 or not returned: the gradient equals the gradient at rest.
     x = draw_currents((2, 5, 3), jnp.float64)
     at_rest, without, unused = (
-        jax.grad(lambda x, call=call: jnp.sum(jnp.sin(x * call(x))))(x)
+        jit_once(jax.grad(lambda x, call=call: jnp.sum(jnp.sin(x * call(x)))))(x)
         for call in (
             lambda x: LIF().apply({}, x),
             lambda x: LIF().apply({}, x, MembraneState("LIF", jnp.zeros_like(x[:, 0]))),
@@ -190,7 +190,7 @@ def make_truncated(neuron):
 
 def test_memory_of_truncated_backpropagation_does_not_grow_with_the_stream():
     neuron = PIT()
-    variables = init(neuron, draw_currents((8, 1, 32, 16)))
+    variables = {"params": {"a": jnp.ones((1, 16))}}
 
     def measure(f, *shape):
         x = jax.ShapeDtypeStruct((*shape, 32, 16), jnp.float32)
@@ -202,8 +202,7 @@ def test_memory_of_truncated_backpropagation_does_not_grow_with_the_stream():
     truncated = make_truncated(neuron)
     short, long = (measure(truncated, chunks, 8, 8) for chunks in (4, 32))
     assert long == short
-    assert 4 * measure(full, 8, 32) < measure(full, 8, 256)
-    assert 4 * long < measure(full, 8, 256)
+    assert 4 * long < measure(full, 8, 32 * 8)
 
 
 def test_truncated_gradients_are_those_of_chunks_with_constant_states(x64):
@@ -218,6 +217,6 @@ def test_truncated_gradients_are_those_of_chunks_with_constant_states(x64):
             total += jnp.sum(jnp.square(y - 0.25))
         return total
 
-    want = jax.grad(loss)(variables)
+    want = jit_once(jax.grad(loss))(variables)
     got = jit_once(make_truncated(neuron))(variables, chunks)
     chex.assert_trees_all_close(got, want, rtol=1e-12)
