@@ -35,7 +35,7 @@ def get_config(variant: str = "ours") -> ConfigDict:
     config.loss = {"name": "tet"}
 
     config.epochs = 30
-    config.batch_size = 32
+    config.batch_size = 16
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
     config.learning_rate = 0.05
     config.warmup_epochs = 1
