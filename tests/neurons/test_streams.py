@@ -1,5 +1,6 @@
 """Streams in chunks equal one call, in spikes, states, gradients; memory does not grow."""
 
+import re
 from contextlib import nullcontext
 from functools import partial
 
@@ -11,7 +12,7 @@ import pytest
 
 from pit_jax.neurons import LIF, PIT, MembraneState
 from pit_jax.neurons.scale import lsq, released
-from tests.helpers import jit_once
+from tests.helpers import compile_as_users_do, jit_once
 from tests.neurons.plain import plain_loop
 from tests.neurons.streams import (
     NAMES,
@@ -22,6 +23,7 @@ from tests.neurons.streams import (
     run_stream,
 )
 from tests.neurons.table import draw_currents, init, run
+from tests.neurons.test_over_time import find_loop_bodies
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 
@@ -220,3 +222,30 @@ def test_truncated_gradients_are_those_of_chunks_with_constant_states(x64):
     want = jit_once(jax.grad(loss))(variables)
     got = jit_once(make_truncated(neuron))(variables, chunks)
     chex.assert_trees_all_close(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["LIF", *map(slow, ("PIT", "CLIF"))])
+def test_compiled_loops_with_a_state_copy_no_whole_array(name):
+    x = draw_currents((8, 10, 16, 64))
+    neuron, variables = make(name, x)
+    state = jax.eval_shape(lambda: neuron.apply(variables, x, None, True)[1])
+
+    def train(variables, x, state, g):
+        out, pull = jax.vjp(lambda v, x: neuron.apply(v, x, state, True), variables, x)
+        return out, pull((g, jax.tree.map(match_gradient, state)))
+
+    with compile_as_users_do():
+        compiled = jax.jit(train).lower(variables, x, state, x).compile()
+    bodies = find_loop_bodies(compiled.as_text())
+    assert len(bodies) == 2  # Forward and backward.
+    for body in bodies:
+        assert not re.findall(r"= f32\[8,10,16,64\]\S* copy\(", body)
+    # The saved states, and a few arrays of one step.
+    assert compiled.memory_analysis().temp_size_in_bytes <= ((name == "CLIF") + 1.7) * x.nbytes
+
+
+def match_gradient(x):
+    """Return an array of ones as the gradient of `x`; integers have one without values."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.ones_like(x)
+    return np.zeros(x.shape, jax.dtypes.float0)
