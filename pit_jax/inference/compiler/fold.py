@@ -25,6 +25,7 @@ from pit_jax.inference.compiler.operations import (
     describe_place,
     get_path,
     get_tail,
+    group_readers,
 )
 from pit_jax.inference.compiler.remedies import explain_missing_rule
 from pit_jax.inference.compiler.stages import Stage, find_stage
@@ -82,6 +83,7 @@ class _NetworkWalk:
         pixels = read(folded.Synapse(self.builder.add(folded.Pixels(shape))), shape)
         self.known = {outline.pixels: pixels}
         self.stages = {outline.pixels: self.before}
+        self.readers = group_readers(outline.operations)
         self.products = 0  # The products of matrices outside of modules, to name them.
 
     def follow(self, operation: Operation) -> None:
@@ -282,6 +284,8 @@ def _fold_reshape(
 ) -> folded.Value:
     given, made = (get_shape(v[0]) for v in (operation.inputs, operation.outputs))
     shape = walk.get_tail(operation)
+    if given[2:] != value.shape == made[2:] == given[3:]:  # The end of jnp.repeat over time.
+        return value
     keeps_time = given[1:2] == made[1:2] or not walk.before == walk.after == Stage.STEP
     if np.prod(shape) != np.prod(value.shape) or given[0] != made[0] or not keeps_time:
         raise NotFoldable(
@@ -297,12 +301,34 @@ def _fold_broadcast(
     shape = walk.get_tail(operation)
     if shape == value.shape:  # Only an axis of time is new, or repeated: the same at all steps.
         return value
+    # jnp.repeat over time first adds an axis after that of one step, and then joins both.
+    samples, *steps = get_shape(operation.outputs[0])
+    joined = (samples, shape[0], *value.shape)
+    readers = walk.readers.get(operation.outputs[0], [])
+    if steps == [1, *joined[1:]] and all(get_shape(r.outputs[0]) == joined for r in readers):
+        return value
     if np.prod(shape) != np.prod(value.shape):
         raise NotFoldable(
             f"{value.shape} becomes {shape} by repetition, {describe_place(operation)}.",
             "To give a network an image at every step, use pit_jax.layers.repeat_over_time.",
         )
     return walk.reduce(operation, value, Reshape(shape))
+
+
+def _fold_stack(walk: _NetworkWalk, operation: Operation, *values: Any) -> folded.Value:
+    """Return an image that is stacked over time, as in jnp.stack([x] * T, axis=1)."""
+    if walk.after is walk.before or len(set(operation.inputs)) > 1:
+        raise explain_missing_rule(operation)
+    value: folded.Value = values[0]
+    return value
+
+
+def _fold_tile(walk: _NetworkWalk, operation: Operation, value: folded.Value) -> folded.Value:
+    """Return one step that is repeated over time."""
+    before, _, *space = operation.params["reps"]
+    if before != 1 or any(n != 1 for n in space) or get_shape(operation.inputs[0])[1] != 1:
+        raise explain_missing_rule(operation)
+    return value
 
 
 def _fold_slice(
@@ -356,6 +382,8 @@ _RULES: Mapping[str, Callable[..., folded.Value]] = {
     "reshape": _fold_reshape,
     "squeeze": _fold_reshape,
     "broadcast_in_dim": _fold_broadcast,
+    "stack": _fold_stack,
+    "tile": _fold_tile,
     "slice": _fold_slice,
     "dynamic_slice": _fold_slice,
     "adaptive_avg_pool": _fold_adaptive_pool,

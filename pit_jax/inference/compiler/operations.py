@@ -98,6 +98,16 @@ class Flattener:
         return [read(v) for v in jaxpr.outvars]
 
 
+def group_readers(operations: Sequence[Operation]) -> dict[Any, list[Operation]]:
+    """Return the operations that read each variable."""
+    readers: dict[Any, list[Operation]] = {}
+    for operation in operations:
+        for v in operation.inputs:
+            if not isinstance(v, Literal):
+                readers.setdefault(v, []).append(operation)
+    return readers
+
+
 def get_name(operation: Operation) -> str:
     """Return the name of an operation, or of the function that it calls."""
     return operation.name

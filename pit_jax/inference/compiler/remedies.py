@@ -15,7 +15,7 @@ REMEDIES = {
     ("scan", "while", "cond"): (
         "Use a neuron of pit_jax.neurons, which has a rule, instead of a loop or a condition."
     ),
-    ("slice", "dynamic_slice", "gather", "split", "concatenate", "transpose", "rev"): (
+    ("slice", "dynamic_slice", "gather", "split", "concatenate", "stack", "transpose", "rev"): (
         "Keep [B, T, ..., C] whole: add layers instead of joining them, and average logits over "
         "time instead of picking a step."
     ),

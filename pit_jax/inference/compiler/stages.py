@@ -31,10 +31,12 @@ def find_stage(operation: Operation, before: Stage) -> Stage:
     match before, operation.name:
         case Stage.IMAGE, "broadcast_in_dim" if 1 not in params["broadcast_dimensions"]:
             return Stage.STEP
+        case Stage.IMAGE, "stack" if params["axis"] == 1:
+            return Stage.STEP
         case Stage.IMAGE, "reshape" if len(made) > 2 and made[1] == 1:
             return Stage.STEP
         # One step is its own mean.
-        case Stage.STEP, "reshape" if given[1] == 1 and made[1:2] != (1,):
+        case Stage.STEP, "reshape" if given[1] == 1 and len(made) == 2:
             return Stage.MEAN
         case Stage.STEP, "squeeze" if 1 in params["dimensions"]:
             return Stage.MEAN

@@ -188,6 +188,31 @@ def test_layers_before_the_axis_of_time_compile():
     assert_equals(program, logits.mean(1), images)
 
 
+REPETITIONS = {
+    "repeat": lambda x: jnp.repeat(x[:, None], 3, axis=1),
+    "stack": lambda x: jnp.stack([x] * 3, axis=1),
+    "tile": lambda x: jnp.tile(x[:, None], (1, 3, 1)),
+    "broadcast": lambda x: jnp.broadcast_to(x[:, None], (len(x), 3, x.shape[-1])),
+}
+
+
+def test_features_are_repeated_over_time_in_any_way():
+    def apply(variables: Any, x: Array, repeat: Any) -> Array:
+        return PIT().apply(variables, repeat(x @ weight)) @ weight.T
+
+    weight = np.random.default_rng(1).standard_normal((12, 9), np.float32)
+    variables = {"params": {"a": jnp.full((3, 9), 0.5)}}
+    programs = [
+        compile(partial(apply, repeat=repeat), variables, X[:, 0], verify=name == "repeat")
+        for name, repeat in REPETITIONS.items()
+    ]
+    assert_equals(programs[0], apply(variables, X[:, 0], REPETITIONS["tile"]).mean(1), X[:, 0])
+    assert len({program.fingerprint for program in programs}) == 1
+    mixed = lambda x: jnp.stack([x, 2 * x, x], axis=1)  # noqa: E731
+    with pytest.raises(NotFoldable, match="no rule for stack"):
+        compile(partial(apply, repeat=mixed), variables, X[:, 0])
+
+
 def test_a_neuron_that_is_called_twice_is_two_layers():
     def run(x: Array) -> Array:
         lif = LIF(threshold=0.3)

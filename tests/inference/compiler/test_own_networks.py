@@ -182,7 +182,7 @@ def test_a_custom_neuron_made_of_library_parts_folds():
 
 def test_other_repetitions_are_refused_with_the_function_to_use():
     def repeat(x: Array) -> Array:
-        return jnp.repeat(x[:, None], STEPS, axis=1)
+        return jnp.repeat(x[:, None], STEPS, axis=2)
 
     with pytest.raises(NotFoldable, match="by repetition.*pit_jax.layers.repeat_over_time"):
         compile(*make_constant(lambda x: nn.Dense(5)(flatten(PIT()(repeat(x))))))
