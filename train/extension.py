@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pit_jax.display import print_text
+from pit_jax.old_names import rename_keys
 
 from .config.limits import count_epochs, list_extensions
 from .distributed import hosts
@@ -22,6 +23,7 @@ from .errors import UserError
 from .files import read_file
 from .program.optim import RESTART
 from .run.reading import read_summary
+from .run.workdir import compare_configs
 
 MOST_EXTENSIONS = 100
 
@@ -52,7 +54,7 @@ def find_extensions(config: ConfigDict, workdir: Path) -> tuple[int, ...]:
     """Return the ends of all extensions of a run, in epochs after `config.epochs`.
 
     Raises UserError if a new extension is asked for before the run, or its latest extension, has
-    finished.
+    finished. Of a run with another config, the saved ones are returned.
     """
     given, saved = list_extensions(config), _read_config(workdir)
     before = list_extensions(saved)
@@ -63,6 +65,8 @@ def find_extensions(config: ConfigDict, workdir: Path) -> tuple[int, ...]:
             f"config.extend trains a finished run for more epochs, and {workdir} has no run. "
             "Train it first, without config.extend."
         )
+    if compare_configs(_without_extensions(saved), _without_extensions(config.to_dict())):
+        return before  # `claim` will refuse the config, and name the keys.
     given, total = _complete(given, before), count_epochs(saved)
     is_new = given[:-1] == before and given != before
     if not is_new and given != before[: len(given)]:
@@ -97,11 +101,15 @@ def _complete(given: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...
     return (*before, *given) if given[0] > max(before, default=0) else given
 
 
+def _without_extensions(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "extend"}
+
+
 def _read_config(workdir: Path) -> Mapping[str, Any]:
     """Return the saved config of a run; {} if it is missing or damaged, which `claim` reports."""
     try:
         found = json.loads(read_file(workdir / "config.json") or b"")
-        list_extensions(found)
+        rename_keys(found)
         return found if count_epochs(found) else {}
     except (AttributeError, KeyError, RecursionError, TypeError, UserError, ValueError):
         return {}

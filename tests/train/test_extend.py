@@ -182,12 +182,14 @@ def test_a_run_that_has_not_finished_is_not_extended(finished, program, tmp_path
     )
 
 
-def test_more_epochs_of_a_finished_run_name_the_key(finished, tmp_path):
-    config = get_config()
+@pytest.mark.parametrize("config", [extend(MORE), get_config()])
+def test_more_epochs_of_a_finished_run_name_the_key(finished, extended, tmp_path, capsys, config):
     config.epochs = 9
-    error = get_error(config, copy(finished, tmp_path))
+    run = copy(extended if "extend" in config else finished, tmp_path)
+    error = get_error(config, run)
     assert "epochs: 2 saved, 9 given" in error and "for more epochs" in error
     assert error.endswith("when it has finished, give --config.extend.")
+    assert "has finished its" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
