@@ -1,5 +1,7 @@
 """Traces of membranes over time, with what they are compared to and what they fire."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -95,14 +97,14 @@ def _draw_levels(axes: Axes, a: np.ndarray, levels: int | None, fixed: np.ndarra
     steps = np.arange(len(a)) + 1.0
     for k in range(0 if levels is None else levels + 1):
         ends = steps - 0.5, steps + 0.5
-        axes.hlines(a * k, *ends, color=GRAY, lw=1, label=None if k else "level a k")
+        axes.hlines(a * k, *ends, color=GRAY, lw=1, label="" if k else "level a k")
         if k:
             axes.hlines(
                 *(a * (k - 0.5), *ends),
                 color=COLORS[1],
                 lw=1,
                 linestyles=":",
-                label="threshold" if k == 1 else None,
+                label="threshold" if k == 1 else "",
             )
         if levels is not None and levels <= MOST_NAMED:
             axes.annotate(
@@ -115,7 +117,7 @@ def _draw_levels(axes: Axes, a: np.ndarray, levels: int | None, fixed: np.ndarra
     for i, value in enumerate(fixed):
         named = i or levels is not None
         axes.axhline(
-            value, color=COLORS[1], lw=1.5, linestyle=":", label=None if named else "threshold"
+            value, color=COLORS[1], lw=1.5, linestyle=":", label="" if named else "threshold"
         )
 
 
@@ -123,5 +125,5 @@ def _draw_neuron(axes: Axes, u: np.ndarray, s: np.ndarray) -> None:
     steps, fired = np.arange(len(u)) + 1, s != 0
     axes.plot(steps, u, color=COLORS[0], marker="o", ms=3.5, lw=1.2, label="membrane u")
     if fired.any():
-        marks = {"marker": "^", "s": 45, "color": COLORS[2], "zorder": 3}
+        marks: dict[str, Any] = {"marker": "^", "s": 45, "color": COLORS[2], "zorder": 3}
         axes.scatter(steps[fired], s[fired], label="spike s", **marks)

@@ -144,7 +144,7 @@ def _draw_distributions(
         panel.set_yticks([])
         panel.spines[["left", "right", "top"]].set_visible(False)
     for panel, values in zip(panels[:2], (u, quotient), strict=True):
-        edges = np.linspace(values.min(), values.max() + 1e-9, BINS + 1)
+        edges = np.linspace(values.min(), values.max() + 1e-9, BINS + 1).tolist()
         for channel, color in zip(range(u.shape[1]), COLORS, strict=False):
             panel.hist(values[:, channel], edges, color=color, alpha=0.6)
     # Channels share the counts, so their bars are next to each other; their spikes differ.

@@ -64,7 +64,8 @@ def open_axes(
         raise ValueError(f"this figure needs {count} axes, got {len(axes)}; or leave out ax.")
     if not axes:
         theme = theme or "light"
-    with matplotlib.rc_context(_make_style(*THEMES[theme]) if theme else {}):
+    look: Any = _make_style(*THEMES[theme]) if theme else {}
+    with matplotlib.rc_context(look):
         if not axes:
             rows = -(-count // columns)
             grid = list(figure(height, width).subplots(rows, columns, squeeze=False).flat)
@@ -90,7 +91,7 @@ def _make_style(ink: str, paper: str) -> dict[str, Any]:
     }
 
 
-def _paint(axes: Axes, ink: str, paper: str) -> None:
+def _paint(axes: Any, ink: str, paper: str) -> None:
     axes.set_facecolor(paper)
     axes.spines[:].set_color(ink)
     # Ticks that matplotlib makes later, when it draws, have the colors that are set here.

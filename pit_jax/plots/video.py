@@ -1,6 +1,7 @@
 """Event frames and images over time, next to each other or as an animation."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -113,7 +114,8 @@ def animate(
 
     animation = FuncAnimation(get_figure(axes), show, frames=steps, interval=1000 / fps, blit=False)
     if writer is not None:
-        animation.save(str(path), writer=writer, fps=fps)
+        # Matplotlib's types allow whole numbers only; its writers take others too.
+        animation.save(str(path), writer=writer, fps=cast(int, fps))
     return animation
 
 

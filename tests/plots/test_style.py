@@ -24,7 +24,7 @@ def test_every_color_is_visible_on_the_paper(theme):
     assert measure_contrast(ink, paper) > 10
 
 
-def test_luminance_is_that_of_the_web_guidelines():
+def test_luminance_follows_the_web_guidelines():
     assert style.measure_luminance("white") == pytest.approx(1)
     assert style.measure_luminance("black") == 0
     assert style.measure_luminance("#808080") == pytest.approx(0.2159, abs=1e-4)

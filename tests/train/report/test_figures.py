@@ -128,7 +128,7 @@ def test_class_names_without_a_font_are_numbers_with_a_note(monkeypatch):
     assert [label.get_text() for label in matrix.get_xticklabels()] == ["cat", "class 1"]
     assert [label.get_text() for label in matrix.get_yticklabels()] == ["cat", "class 1"]
     assert figure.get_supxlabel() == names.NOTE
-    # The color of the accuracy is that of the test curve.
+    # The accuracy has the color of the test curve.
     assert to_hex(figure.axes[1].lines[1].get_color()) == COLORS[1]
 
 
