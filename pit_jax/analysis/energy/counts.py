@@ -115,14 +115,13 @@ class _Network:
         self, model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...], code: Code
     ) -> None:
         self.variables, self.code, self.shape = variables, code, shape[1:]
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
         # Synapses are read from the folded network, counts from the trained one in floats. The grid
         # of a compiled program may round a membrane close to a boundary differently.
-        self.nodes = fold(outline_layers(model, variables, shape))
+        outline = outline_layers(model, variables, shape)
+        self.nodes, self.steps = fold(outline), outline.num_steps
         self.spiking = [node for node in self.nodes if isinstance(node, folded.Spikes)]
         self.rows = [
-            synapses_at(self.nodes, number, self.steps, frames=len(shape) == 5)
+            synapses_at(self.nodes, number, self.steps, frames=len(shape) in (3, 5))
             for number in range(len(self.nodes))
         ]
         self.record = recorder(model)

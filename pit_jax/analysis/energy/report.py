@@ -22,6 +22,7 @@ from pit_jax.analysis.energy.prices import (
     Number,
     Picojoules,
 )
+from pit_jax.display import html_lines
 from pit_jax.inference.listing import align_columns
 from pit_jax.old_names import serve_old_names
 
@@ -40,7 +41,7 @@ class Sums:
     ns_ace: Number | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EnergyReport:
     """The cost of a network and of its `twin`, layer by layer as they run; `str` is the table.
 
@@ -90,6 +91,12 @@ class EnergyReport:
 
     def __str__(self) -> str:
         return _format_table(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_lines(self)
 
 
 def report(

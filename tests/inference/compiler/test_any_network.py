@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import Array
 
+from pit_jax.analysis import energy
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference.compiler.remedies import REMEDIES
 from pit_jax.inference.compiler.trace import make_apply
@@ -274,3 +275,12 @@ def test_networks_of_the_library_compile_from_functions():
     first, second = (compile(each, variables, x, verify=False) for each in (model, function))
     assert first.num_steps == second.num_steps == 2
     assert list(first.slots) == list(second.slots)
+
+
+def test_the_energy_of_frames_of_features_is_that_of_their_program(features, program):
+    network, variables = features
+    report = energy.report(network, variables, X)
+    costs = program.costs(X)
+    assert repr(report) == str(report) and "<pre>" in report._repr_html_()
+    assert report.conventions["honest"].macs == costs.total("macs")
+    assert report.conventions["honest"].accumulations == pytest.approx(costs.total("accumulations"))
