@@ -217,7 +217,9 @@ def _as_user_errors() -> Iterator[None]:
     """Raise errors of exports and of files within the block as UserError."""
     try:
         yield
-    except (ArtifactError, NotInNIR) as error:
+    except NotInNIR as error:
+        raise UserError(f"{error} Choose --format stablehlo, onnx or directory.") from error
+    except ArtifactError as error:
         raise UserError(str(error)) from error
     except OSError as error:
         raise UserError(f"cannot write ({error}); choose another --out.") from error

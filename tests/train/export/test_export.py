@@ -243,7 +243,7 @@ def test_a_network_that_nir_cannot_express_is_refused_before_the_verification(
 ):
     monkeypatch.setattr(compile_run, "verify_program", None)
     said = run_refused(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
-    assert "NIR" in said
+    assert "NIR" in said and "Choose --format stablehlo, onnx or directory." in said
     assert list(tmp_path.iterdir()) == []
 
 
