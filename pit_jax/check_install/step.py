@@ -1,7 +1,7 @@
 """One training step of a small network with PIT, on the device that JAX uses."""
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,8 @@ def run_step() -> StepResult:
     variables = network.init(jax.random.key(1), x)
 
     def compute_loss(variables: dict) -> Array:
-        scores = jax.nn.log_softmax(network.apply(variables, x))
+        logits: Any = network.apply(variables, x)
+        scores = jax.nn.log_softmax(logits)
         return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
 
     @jax.jit

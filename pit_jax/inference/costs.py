@@ -61,8 +61,7 @@ class Costs:
     def __str__(self) -> str:
         return "\n".join(align_columns(self._list_cells(), left=2))
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html_table(self._list_cells(), left=2)

@@ -160,8 +160,7 @@ class SpikingProgram:
     def __str__(self) -> str:
         return format_table(self.nodes, self.num_steps)
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html_lines(self)

@@ -131,12 +131,6 @@ class Report:
         """The first layer with a count that differs from the trained network's."""
         return next((row for row in self.layers if row.flipped), None)
 
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return html_lines(self)
-
     def __str__(self) -> str:
         spikes = sum(all(row.equal) for row in self.layers)
         logits = "and logits are equal" if self.logits_equal else "are equal, logits are not"
@@ -170,6 +164,11 @@ class Report:
                     f"{first.distance:.2g} levels from their boundary"
                 )
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_lines(self)
 
 
 @accept_old_keywords

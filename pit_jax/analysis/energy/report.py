@@ -92,8 +92,7 @@ class EnergyReport:
     def __str__(self) -> str:
         return _format_table(self)
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html_lines(self)

@@ -138,7 +138,8 @@ def make_apply(model: Any) -> Apply:
     """
     if isinstance(model, nn.Module):
         known = inspect.signature(type(model).__call__).parameters
-        return partial(model.apply, **{k: v for k, v in EVALUATION.items() if k in known})
+        switches: Any = {name: value for name, value in EVALUATION.items() if name in known}
+        return partial(model.apply, **switches)
     if callable(model):
         return model
     raise ValueError(
@@ -220,7 +221,8 @@ def _mark_layer(
     if context.method_name != "__call__" or type(module) not in LAYERS:
         return out
     path = "/".join(module.path) or type(module).__name__  # Without a path it is called alone.
-    x, *rest = (*args, *kwargs.values())
+    given = [*args, *kwargs.values()]
+    x, rest = given[0], given[1:]
     switches = (getattr(module, "use_running_average", None), *rest)
     if type(module) in NORMS and any(each is False for each in switches):
         raise NotFoldable(f"{path} normalizes by the statistics of a batch.", TO_EVALUATION)
