@@ -53,7 +53,8 @@ def heatmap(
         names = [str(row + 1) for row in range(len(means))]
     if not means:
         raise ValueError("counts has no layers.")
-    height = 1.2 + 0.32 * len(names)
+    # At least two inches, for the label of the color bar.
+    height = max(1.2 + 0.32 * len(names), 2.0)
     with open_axes(ax, theme, height=height, width=WIDTH) as (axes,):
         draw_cells(axes, stack_steps(means), names, label, digits="{:.2g}")
         axes.set_title(escape_math(title), loc="left")

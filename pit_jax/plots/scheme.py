@@ -9,11 +9,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from pit_jax.plots.style import COLORS, GRAY, get_figure, get_ink, open_axes, read_values
 
-# Lengths are in hundredths of the width of the drawing.
+# The width of the axes for which texts have their sizes. Other lengths are in hundredths of it.
+INCHES = 9.8
 WIDE, TALL, ROW = 100.0, 46.0, 38.0
 MOST_CHANNELS = len(COLORS)
 # Fills on which black text is readable.
@@ -66,7 +68,16 @@ def neuron(
         _draw_dynamics(axes)
         _draw_distributions(axes, u, a, levels)
         _draw_inference(axes, levels)
+        if ax is not None:
+            _fit_texts(axes)
     return get_figure(axes)
+
+
+def _fit_texts(axes: Axes) -> None:
+    """Shrink texts in axes that are narrower than those of a figure of `neuron`."""
+    share = axes.bbox.width / get_figure(axes).dpi / INCHES
+    for text in axes.findobj(Text) if share < 1 else ():
+        text.set_fontsize(share * text.get_fontsize())
 
 
 def _make_example() -> Float[np.ndarray, "N C"]:

@@ -208,6 +208,12 @@ def test_the_neuron_shows_membranes_quotients_counts_and_spikes():
     assert slots == ["1", "0"]
 
 
+def test_texts_of_the_neuron_shrink_with_the_given_axes():
+    axes = Figure(figsize=(4.9, 3), dpi=100).add_axes((0, 0, 1, 1))
+    plots.neuron(ax=axes)
+    assert axes.texts[0].get_fontsize() == 4.5
+
+
 def test_the_neuron_by_default_has_the_scale_of_equation_12():
     quotient = plots.neuron().axes[0].child_axes[1]
     # (|mean| + 3 sd) / sqrt(4): both channels get the same share of the range, 2 sqrt(D) / 3.
