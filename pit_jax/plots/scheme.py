@@ -77,7 +77,7 @@ def _fit_texts(axes: Axes) -> None:
     """Shrink texts in axes that are narrower than those of a figure of `neuron`."""
     share = axes.bbox.width / get_figure(axes).dpi / INCHES
     for text in axes.findobj(Text) if share < 1 else ():
-        text.set_fontsize(share * text.get_fontsize())
+        text.set_fontsize(share * float(text.get_fontsize()))
 
 
 def _make_example() -> Float[np.ndarray, "N C"]:
