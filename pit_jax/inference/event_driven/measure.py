@@ -86,6 +86,7 @@ class OneLayer:
         self._memory = allocate(tape.memory * batch, np.int32)
         self._state = allocate(tape.state * batch, np.int32)
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
+        self._frames.flags.writeable = False  # As in the runtime, so that numba compiles once.
         self._shape = batch, *graph[-1].shape
         self._outputs = np.zeros((batch, math.prod(self._shape[1:])), np.int32)
         # Run all instructions once to get the spikes; calls run the last three: BIAS, LIST, CONV.
