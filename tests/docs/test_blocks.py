@@ -90,7 +90,6 @@ SLOW = {
     "docs/guide/interop.md",
     "docs/guide/plots.md",
     "docs/guide/streaming.md",
-    "docs/guide/plots.md",
     "docs/theory/energy.md",
     "docs/theory/inference.md",
     "docs/theory/information.md",
