@@ -6,13 +6,16 @@ python scripts/try_as_stranger.py [wheel] [clone] [notebook]     # without a nam
 - clone: `make run` of README, in a new clone.
 - notebook: the commands of the first tutorial, in a new environment.
 
-Commands are read from the pages; nothing else is installed. Only committed files are tried.
+Commands are read from the pages; nothing else is installed. Where there is git, only committed
+files are tried.
 """
 
+import fnmatch
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -52,10 +55,20 @@ def make_environment(folder: Path) -> dict[str, str]:
 
 
 def make_clone(folder: Path) -> Path:
-    """Clone this repository into a folder, with nothing but committed files."""
+    """Clone this repository into a folder; copy the tree if it has no history."""
     clone = folder / "pit_jax"
-    call(["git", "clone", "--quiet", str(ROOT), str(clone)], folder, dict(os.environ))
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        call(["git", "clone", "--quiet", str(ROOT), str(clone)], folder, dict(os.environ))
+    else:
+        shutil.copytree(ROOT, clone, ignore=ignore_untracked)
     return clone
+
+
+def ignore_untracked(folder: str, names: list[str]) -> set[str]:
+    """Return the names in a folder that .gitignore lists; a leading slash means the root only."""
+    patterns = (ROOT / ".gitignore").read_text().split()
+    here = [each for each in patterns if not each.startswith("/") or Path(folder) == ROOT]
+    return {name for each in here for name in fnmatch.filter(names, each.strip("/"))}
 
 
 def try_wheel(folder: Path) -> str:
