@@ -19,7 +19,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "event-driven": ("compiled loops over spikes", ("numba",)),
     "interop": ("PyTorch checkpoints", ("safetensors",)),
     "events": ("recordings of event cameras", ("tonic", "aedat")),
-    "tfds": ("data of TensorFlow Datasets", ("tensorflow-datasets",)),
+    "tfds": ("data of TensorFlow Datasets", ("tensorflow-datasets", "importlib_resources")),
 }
 # Packages that do not exist for a platform.
 ABSENT = {"win32": {"array-record"}}
