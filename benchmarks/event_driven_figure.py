@@ -1,7 +1,7 @@
 """The figure of benchmarks.event_driven: python -m benchmarks.event_driven_figure
 
-It shows time against firing rate for the network, and for all layers how many times faster than the
-quickest dense runtime they are. The command draws benchmarks/event_driven.json again.
+It shows time against firing rate for the network, and for each layer how many times faster it is
+than with the quickest dense runtime. The command draws the results in benchmarks/event_driven.json.
 """
 
 import json

@@ -2,13 +2,13 @@
 
 python -m train.main --config configs/event_folder.py
 
-Give the folder; the same page is for data sets of tonic:
+Give the folder, or the name of a data set of tonic:
 
     --config.data.data_dir=DIR
     --config.data.name=tonic/DVSGesture
 
-Events become ten frames, whose longer side has at most 64 pixels. --config.num_steps changes their
-number. Nothing is augmented: --config.augment.flip=True mirrors recordings, --config.augment.roll=5
+Events become ten frames, whose longer side has at most 64 pixels. --config.num_steps changes the
+number of frames. Nothing is augmented: --config.augment.flip=True mirrors recordings, --config.augment.roll=5
 shifts them. Cost and result depend on your recordings.
 """
 

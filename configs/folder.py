@@ -2,8 +2,8 @@
 
 python -m train.main --config configs/folder.py
 
-Give the folder, and the height and width to which images are resized. It can also have a folder for
-each class, or tables of labels; the same page is for data sets of TensorFlow Datasets:
+Give the folder, and the height and width to which images are resized. The folder can also have just
+a folder for each class, or tables of labels. For a data set of TensorFlow Datasets give its name:
 
     --config.data.data_dir=DIR --config.data.size=64
     --config.data.name=tfds/tf_flowers

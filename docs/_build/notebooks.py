@@ -1,4 +1,4 @@
-"""A hook of mkdocs: notebooks become pages, with their outputs as they are in the file."""
+"""A hook of mkdocs that turns notebooks into pages, with the outputs that the files have."""
 
 from pathlib import PurePosixPath
 from typing import Any

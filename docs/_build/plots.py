@@ -1,4 +1,4 @@
-"""Run the code of docs/guide/plots.md and keep its pictures: python -m docs._build.plots"""
+"""Run the code of docs/guide/plots.md and save its pictures: python -m docs._build.plots"""
 
 import contextlib
 import re
