@@ -8,8 +8,8 @@ Give the folder, or the name of a data set of tonic:
     --config.data.name=tonic/DVSGesture
 
 Events become ten frames, whose longer side has at most 64 pixels. --config.num_steps changes the
-number of frames. Nothing is augmented: --config.augment.flip=True mirrors recordings, --config.augment.roll=5
-shifts them. Cost and result depend on your recordings.
+number of frames. Nothing is augmented: --config.augment.flip=True mirrors recordings,
+--config.augment.roll=5 shifts them. Cost and result depend on your recordings.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
 """Spiking neurons that fire integers through a learned, invertible scale (PIT, ICLR 2026).
 
-`neurons` (with `surrogate` and `initializers`) and `layers` are what the networks in `models` are
-built from; `analysis` measures trained networks and `plots` draws them, `inference` compiles them
-to integer programs, `export` writes these programs for other tools, `interop` reads PyTorch
-weights, and `events` reads recordings of event cameras. `run` opens the folder of a trained run
-(`open_run`), and `examples` has a trained network.
+The networks in `models` are built from `neurons` (with `surrogate` and `initializers`) and
+`layers`. `analysis` measures trained networks, `plots` draws spikes, membranes and events,
+`inference` compiles networks to integer programs, and `export` writes these for other tools.
+`interop` reads PyTorch weights, and `events` reads recordings of event cameras. `run` opens the
+folder of a trained run (`open_run`), and `examples` has a trained network.
 Training (loop, learning rate schedule, checkpoints) is in `train/`, `pit_jax.train` in a wheel.
 Arrays are batch-major: `B T H W C` are batch, time step, height, width and channel. Membranes
 have the unit of the input current.
@@ -70,7 +70,7 @@ __all__ = [
 
 # `import *` skips these: one needs matplotlib, and the other has the name of many variables.
 _MORE = ("plots", "run")
-# The modules of names that are not modules themselves.
+# The module of each name that is not a module itself.
 _PLACES = {
     "ILIF": "neurons",
     "LIF": "neurons",
@@ -89,7 +89,8 @@ def _import_lazily(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MORE})
+    # Without the names that this module imports, for completion in a REPL.
+    return sorted({*__all__, *_MORE, *(name for name in globals() if name.startswith("__"))})
 
 
 serve_old_names(__name__, _import_lazily)

@@ -1,4 +1,4 @@
-"""The program `pit-jax check-install`: is everything there, and does a training step run?
+"""The program `pit-jax check-install` lists what is installed, and runs a training step.
 
-`extras.py` knows the packages of each extra, and `step.py` runs the step.
+`extras.py` has the packages of each extra, and `step.py` runs the step.
 """

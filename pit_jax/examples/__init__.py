@@ -16,9 +16,9 @@ from pit_jax.run import Run
 def digits() -> Run:
     """Return a network trained on scikit-learn's 8x8 digits, with all images.
 
-    It is a `resnet8` with PIT neurons, T=1 and D=4. `images("test")` are 360, `images("train")`
-    1,437 images; neither needs scikit-learn.
-    `python -m examples.digits.make`, in a clone, trains and writes it again.
+    It is a `resnet8` with PIT neurons, T=1 and D=4. `images("test")` returns 360 images and
+    `images("train")` 1,437; neither needs scikit-learn. In a clone, `examples/digits/make.py`
+    writes the network again from a new run.
     """
     return read_run("digits")
 

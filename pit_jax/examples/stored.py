@@ -1,4 +1,4 @@
-"""Reads and writes a `Run` as three files: NAME.json, NAME.npz and NAME_images.npz."""
+"""Read and write a `Run` as three files: NAME.json, NAME.npz and NAME_images.npz."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ from pit_jax.run import Run
 
 FOLDER = Path(__file__).parent
 SPLITS = ("test", "train")
-# What the .json has of a run, in addition to `about`.
+# The attributes of a run in the .json, in addition to `about`.
 FIELDS = ("config", "classes", "shape", "mean", "std")
 
 
@@ -58,7 +58,7 @@ def read_run(name: str, folder: Path = FOLDER) -> Run:
 def write_run(run: Run, name: str, data: str, folder: Path = FOLDER) -> list[Path]:
     """Write a run and its images, and return the files.
 
-    `data` says in a sentence where the images come from.
+    `data` is a sentence on where the images come from.
     """
     pairs = {split: run.images(split) for split in SPLITS}
     samples = {

@@ -54,6 +54,6 @@ def read_input(x: Any, shape: Sequence[int], dtype: str, largest: float | None) 
             f"sample, got {x.shape} {x.dtype}.{advice}"
         )
     if largest is not None and dtype == "float32" and is_known(x):
-        # The line that called the function that called this one.
+        # The warning points at the line that called the loaded file.
         warn_of_clipped(count_beyond(x, largest), x.size, largest, stacklevel=3)
     return x

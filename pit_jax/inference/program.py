@@ -244,7 +244,7 @@ class SpikingProgram:
         x = self._reader.read(x)
         check_input(x.shape, self._reader.pixels.shape, self.num_steps)
         if warn:
-            # The line that called the method that called this one.
+            # The warning points at the line that called the public method.
             self._reader.warn_if_clipped(x, stacklevel=3)
         return jnp.asarray(x)
 

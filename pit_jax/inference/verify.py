@@ -73,7 +73,7 @@ def make_reference(
 
 
 def _find_probes(sown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a neuron recorded; one that scales the spikes of another has it in the other."""
+    """Return what a neuron recorded, or the neuron inside it, whose spikes it scales."""
     found = {name[-1]: values[0] for name, values in flatten_dict(sown).items()}
     return {name: found[name] for name in ("count", "membrane", "rounded") if name in found}
 

@@ -1,8 +1,8 @@
 """The state that a neuron passes from one call to the next, so that a stream can come in chunks.
 
 `neuron.apply(variables, x, initial_state, return_state=True)` returns `(spikes, state)`. Without
-these two arguments a call starts at rest and returns spikes only; its program has nothing of this
-file. Parameters with one row per step are read from the step that the state has reached.
+these two arguments a call starts at rest and returns spikes only; states add nothing to its
+program. Parameters with one row per step are read from the step that the state has reached.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -178,10 +178,10 @@ def match_rows(
 ) -> Array:
     """Return currents with as many steps as the first of these parameters has rows, `[T, C]`.
 
-    Flax compares the shapes of parameters with those that a function of the currents returns; these
-    currents are for such a function, and have the right shape only. Raises ValueError unless the
-    parameter has the channels of `current` and a row for each of its steps, or one row in all.
-    Before initialization any shape is right.
+    Flax compares the shapes of parameters with those that an initializer of the currents returns.
+    The returned currents are for such an initializer: only their shape matters. Raises ValueError
+    unless the parameter has the channels of `current` and a row for each of its steps, or one row
+    in all. Before initialization any shape is right.
     """
     stored = [name for name in names if neuron.has_variable("params", name)]
     shape = jnp.shape(neuron.get_variable("params", stored[0])) if stored else ()

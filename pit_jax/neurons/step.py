@@ -119,9 +119,9 @@ def lif_step(
     detach_reset: bool = False,
     decay_input: bool = False,
 ) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
-    """Return membrane and spikes of a LIF neuron after one step (Eqs. 1-3), an IF with decay 1.
+    """Return membrane and spikes of a LIF neuron after one step (Eqs. 1-3).
 
-    PLIF is this neuron with the decay 1 - sigmoid(w) and `decay_input`.
+    IF is this neuron with decay 1, PLIF with the decay 1 - sigmoid(w) and `decay_input`.
     """
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = fire(u, threshold=threshold, spike=spike)

@@ -88,7 +88,7 @@ def draw_rates(
     label: str,
     spread: np.ndarray | None = None,
 ) -> None:
-    """Draw rates `[layers, T]` in per cent: bars for few steps, a heat map for more.
+    """Draw rates `[layers, T]` in percent: bars for few steps, a heat map for more.
 
     `spread` `[2, layers, T]`, the distances to the ends of an interval, is drawn on bars only.
     """

@@ -60,7 +60,7 @@ def _list_regular() -> Iterable[font_manager.FontEntry]:
 
 @cache
 def _read_characters(file: str) -> frozenset[str]:
-    """Return the characters of a font; none of one that cannot be read."""
+    """Return the characters of a font; an empty set if it cannot be read."""
     try:
         return frozenset(map(chr, font_manager.get_font(file).get_charmap()))
     except (OSError, RuntimeError):

@@ -140,7 +140,7 @@ def finish(axes: Axes, **labels: Any) -> None:
 
 
 def use_integer_ticks(axis: Axis) -> None:
-    """Put ticks at integers only, also where one epoch or step is all that there is."""
+    """Put ticks at integers only, even for a single epoch or step."""
     # With the default of at least two ticks, an axis from 0.95 to 1.05 has ticks between integers.
     axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 

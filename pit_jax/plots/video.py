@@ -42,7 +42,7 @@ def frames(
     Args:
         frames: `[T, H, W, 2]`, as `pit_jax.events.integrate_by_number` returns them, `[T, H, W]`,
             `[T, H, W, 1]` or `[T, H, W, 3]`.
-        columns: the frames in a row.
+        columns: the number of frames in a row.
         title: a title.
         theme: light or dark; light by default.
         ax: axes to draw in, one for each frame, instead of a new figure.
@@ -114,7 +114,7 @@ def animate(
 
     animation = FuncAnimation(get_figure(axes), show, frames=steps, interval=1000 / fps, blit=False)
     if writer is not None:
-        # Matplotlib's types allow whole numbers only; its writers take others too.
+        # Matplotlib's type hints allow integers only; its writers take floats too.
         animation.save(str(path), writer=writer, fps=cast(int, fps))
     return animation
 

@@ -1,6 +1,8 @@
-"""Opens the folder that a training wrote. The trainer reads it, and is imported only then."""
+"""Open the folder of a run. The trainer reads it, and is imported only then."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 from pit_jax.paths import read_path
 from pit_jax.run.run import Run
@@ -36,7 +38,14 @@ def open_run(
             f"open_run needs {error.name}, which is not installed: pip install 'pit-jax[train]'.",
             name=error.name,
         ) from error
-    run: Run = trainer.open_run(
-        read_path(folder), checkpoint, None if data_dir is None else read_path(data_dir)
-    )
+    data = None if data_dir is None else _read_folder("data_dir", data_dir)
+    run: Run = trainer.open_run(_read_folder("folder", folder), checkpoint, data)
     return run
+
+
+def _read_folder(name: str, folder: Any) -> Path:
+    """Return the path of an argument; raise ValueError with its name for what is no path."""
+    try:
+        return read_path(folder)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error

@@ -1,4 +1,4 @@
-"""A trained network with what its use needs: weights, classes, normalization, images."""
+"""A trained network with all that is needed to use it: weights, classes, normalization, images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,8 +66,8 @@ class Run:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the raw images `[N, ...]` and the labels `[N]` of a split, without augmentation.
 
-        `split` is `test`, `train` or `validation`; `count` takes that many, evenly spaced. Raises
-        ValueError for a split that there is not, and if the data are not found.
+        `split` is `test`, `train` or `validation`; `count` returns only that many, evenly spaced.
+        Raises ValueError for a split that does not exist, and if the data are not found.
         """
         return self.load(split, count)
 
@@ -75,11 +75,14 @@ class Run:
         """Return the inputs of the network: (x / 255 - mean) / std of each channel, as floats.
 
         Frames and images of floats are only converted to floats. They are the floats with which
-        compiled programs are verified. Raises ValueError for other shapes, and for pixels that are
-        not uint8.
+        compiled programs are verified; under `jax.jit` their last bits may differ. Raises
+        ValueError for other shapes, and for pixels that are not uint8.
         """
-        # In NumPy, which rounds every operation: XLA may multiply by 1 / 255 instead.
-        return jnp.asarray(self._normalize(np.asarray(self._check(images))))
+        images = self._check(images)
+        if not isinstance(images, jax.core.Tracer):
+            # In NumPy, which rounds every operation: XLA may multiply by 1 / 255 instead.
+            images = np.asarray(images)
+        return jnp.asarray(self._normalize(images))
 
     @set_bounds(batch_size=NUMBER)
     def logits(self, images: Any, batch_size: int | None = None) -> Float[np.ndarray, "B K"]:
@@ -92,8 +95,8 @@ class Run:
         found = [np.empty((0, self.num_classes), np.float32)]
         for start in range(0, len(images), size):
             batch = images[start : start + size]
-            # Padded, so that one compiled program computes every batch: an image has the same
-            # logits whichever images come with it.
+            # Padded, so that one compiled program computes every batch: the logits of an image do
+            # not depend on the other images.
             missing = size - len(batch)
             padded = np.concatenate([batch, np.zeros((missing, *self.shape), batch.dtype)])
             found.append(np.asarray(self._apply(self.variables, padded))[: len(batch)])
@@ -104,9 +107,9 @@ class Run:
 
         Args:
             images: `[B, *shape]`, uint8 pixels, or frames, or floats.
-            batch_size: images that the network takes at once; fewer are padded to as many, so
-                choose 1 for single images of a large network. By default as in training, with
-                which `train.evaluate` computes too.
+            batch_size: the number of images that the network takes at once; smaller batches are
+                padded to it, so choose 1 for single images of a large network. By default the
+                batch size of training, which `train.evaluate` uses too.
 
         Raises ValueError for other shapes, and for pixels that are not uint8.
         """
@@ -164,9 +167,15 @@ class Run:
             wanted = f"[B, {', '.join(map(str, self.shape))}]"
             raise ValueError(f"images must be {wanted}, got the shape {images.shape}.{hint}")
         if self.mean and images.dtype != np.uint8:
+            # Other integers and bools may be pixels; floats may be normalized already.
+            advice = (
+                "Normalized images go to run.model.apply(run.variables, images)."
+                if jnp.issubdtype(images.dtype, jnp.floating)
+                else "Convert pixels of 0 to 255 with np.asarray(images, np.uint8)."
+            )
             raise ValueError(
                 f"images must be uint8, 0 to 255, as run.images returns them; got {images.dtype}. "
-                "Normalized images go to run.model.apply(run.variables, images)."
+                f"{advice}"
             )
         return images
 

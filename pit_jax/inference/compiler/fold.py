@@ -1,7 +1,7 @@
 """Fold a network into accumulators and neurons: norms and scales are merged into the weights.
 
 A trained network is followed operation by operation (`trace`). Each value in it is a sum of
-synapses that read nodes (`folded.Value`), and `_RULES` maps each operation to a function from the
+synapses that read nodes (`folded.Value`). For each operation `_RULES` has a function from the
 values that it reads to the value that it returns.
 
 A BatchNorm is merged into the weights before it: `fold_weights.fold_norm` returns its gain and
@@ -237,7 +237,8 @@ def _fold_div(
 ) -> folded.Value:
     if a is None or b is not None:
         raise NotFoldable(
-            f"a division by activations, {describe_place(operation)}.", "Divide by a constant."
+            f"there is no rule for a division by activations, {describe_place(operation)}.",
+            "Divide by a constant.",
         )
     value, constant = walk.split(operation, a, b)
     return walk.builder.scale(value, 1 / constant, 0.0, get_path(operation))
@@ -247,7 +248,8 @@ def _fold_pool(walk: _NetworkWalk, operation: Operation, value: folded.Value) ->
     p, leading = operation.params, walk.before.leading
     if any(n != 1 for n in (*p["window_dilation"], *p["base_dilation"])):
         raise NotFoldable(
-            f"a pool with dilation, {describe_place(operation)}.", "Use a pool without dilation."
+            f"there is no rule for a pool with dilation, {describe_place(operation)}.",
+            "Use a pool without dilation.",
         )
     largest = operation.name == "reduce_window_max"
     if largest and walk.before is Stage.MEAN:
@@ -255,7 +257,8 @@ def _fold_pool(walk: _NetworkWalk, operation: Operation, value: folded.Value) ->
     window, strides = p["window_dimensions"][leading:], p["window_strides"][leading:]
     if any(n != 1 for n in (*p["window_dimensions"][:leading], *p["window_strides"][:leading])):
         raise NotFoldable(
-            f"a pool over samples or time, {describe_place(operation)}.", "Pool over space."
+            f"there is no rule for a pool over samples or time, {describe_place(operation)}.",
+            "Pool over space.",
         )
     padding = tuple(p["padding"][leading:])
     return walk.reduce(operation, value, Pool(window, strides, padding, largest))
@@ -265,7 +268,8 @@ def _fold_sum(walk: _NetworkWalk, operation: Operation, value: folded.Value) -> 
     leading, axes = walk.before.leading, operation.params["axes"]
     if 0 in axes:
         raise NotFoldable(
-            f"a sum over samples, {describe_place(operation)}.", "Return logits of each sample."
+            f"there is no rule for a sum over samples, {describe_place(operation)}.",
+            "Return logits of each sample.",
         )
     inner = tuple(axis - leading for axis in axes if axis >= leading)
     if inner:
@@ -289,7 +293,8 @@ def _fold_reshape(
     keeps_time = given[1:2] == made[1:2] or not walk.before == walk.after == Stage.STEP
     if np.prod(shape) != np.prod(value.shape) or given[0] != made[0] or not keeps_time:
         raise NotFoldable(
-            f"a reshape that mixes samples and time with space, {describe_place(operation)}.",
+            "there is no rule for a reshape that mixes samples and time with space, "
+            f"{describe_place(operation)}.",
             "Leave [B, T, ...] in front; layers and pools of Flax accept it.",
         )
     return value if shape == value.shape else walk.reduce(operation, value, Reshape(shape))

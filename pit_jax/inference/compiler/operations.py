@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from pit_jax.jaxprs import find_inner, get_shape
 
-# Calls of functions that run once, on the operands of the call: they are followed inside.
+# Calls that run a function once, on their operands. The operations of the function replace them.
 CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2"),
     *("custom_jvp_call", "custom_vjp_call"),
@@ -29,8 +29,8 @@ class Variable:
 class Operation:
     """An equation, whose inputs are variables of the whole function or literals.
 
-    `name` is its primitive, or the function of a call that is not followed; `reported` is the
-    function of JAX that it is part of, for errors. `place` has the modules around it.
+    `name` is its primitive, or the function of a call that is kept as one operation. `reported` is
+    the function of JAX that it is part of, for errors. `place` has the modules around it.
     """
 
     name: str
@@ -65,7 +65,8 @@ class Flattener:
     ) -> list[Any]:
         """Add the operations of a jaxpr and return its results, variables or literals.
 
-        `stack` has the names of the modules around it, `called` the function of JAX that it is.
+        `stack` has the names of the modules around it; `called` is the function of JAX of which it
+        is the body, if any.
         """
         jaxpr = closed.jaxpr
         # A function may be called several times: its variables are not those of the operations.

@@ -8,6 +8,10 @@ REMEDIES = {
     ("softmax", "log_softmax", "argmax", "top_k", "exp", "log"): (
         "Return logits: classes are chosen, and probabilities computed, outside of the program."
     ),
+    ("relu", "gelu", "silu", "elu", "tanh", "logistic", "sigmoid", "erf", "erfc"): (
+        "Use a neuron of pit_jax.neurons instead of an activation function; for probabilities, "
+        "return the logits."
+    ),
     ("reduce_max", "reduce_min"): (
         "For a maximum over space use nn.max_pool, after a neuron. For a softmax, return its "
         "logits."

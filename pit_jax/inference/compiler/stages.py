@@ -9,9 +9,9 @@ from pit_jax.jaxprs import get_shape
 class Stage(IntEnum):
     """The place of a value in time.
 
-    An IMAGE is the same at all steps and has no axis of time yet, a STEP has one value at each, and
-    a MEAN is the mean over all steps. Nodes compute one step, so a MEAN is what they add to the
-    mean of the logits; only operations that commute with a mean may follow it.
+    An IMAGE is the same at all steps and has no axis of time yet. A STEP has one value at each
+    step. A MEAN is the mean over all steps: nodes compute one step, and the logits are averaged
+    last, so only operations that commute with a mean may follow it.
     """
 
     IMAGE = 0

@@ -55,9 +55,9 @@ def _(x: Any, out: Any, *leaves: Any, **params: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _Mark:
-    """A layer where it is called, hashed by identity; with `alone` it is in no other module.
+    """A call of a layer, hashed by identity.
 
-    `tree` is the structure of its variables.
+    `alone` is True for a layer in no other module. `tree` is the structure of its variables.
     """
 
     path: str
@@ -140,6 +140,9 @@ def make_apply(model: Any) -> Apply:
         known = inspect.signature(type(model).__call__).parameters
         switches: Any = {name: value for name, value in EVALUATION.items() if name in known}
         return partial(model.apply, **switches)
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        name = model.__name__
+        raise ValueError(f"model must be a Flax module, got the class {name}; pass {name}(...).")
     if callable(model):
         return model
     raise ValueError(
@@ -162,6 +165,8 @@ def outline_layers(model: nn.Module | Apply, variables: Any, x_shape: tuple[int,
             return apply(variables, x)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
+    if isinstance(model, nn.Module) and isinstance(variables, Mapping):
+        _check_collections(model, variables)
     with _fresh_trace(object()), _explain_training_mode():
         closed, returned = jax.make_jaxpr(run, return_shape=True)(x)
     if not hasattr(returned, "shape"):
@@ -190,7 +195,7 @@ def read_layer(operation: Operation, leaves: Sequence[Any]) -> ModelLayer:
 
 
 def list_reads(operation: Operation) -> list[Any]:
-    """Return the variables that an operation reads, for a layer without its traced output."""
+    """Return the variables that an operation reads; for a layer, all but its traced output."""
     skipped = 1 if operation.name == "layer" else None
     return [
         v for at, v in enumerate(operation.inputs) if at != skipped and not isinstance(v, Literal)
@@ -233,7 +238,7 @@ def _mark_layer(
         )
     own = {name: tree for name, tree in module.variables.items() if name != "intermediates"}
     leaves, tree = jax.tree.flatten(own)
-    # Whatever reads this layer reads the new equation, so those inside the layer are not followed.
+    # Readers of this layer read the new equation, so the equations inside the layer are not used.
     mark = _Mark(path, not module.path, module.clone(parent=None, name=None), tree)
     return _layer.bind(x, out, *leaves, mark=mark)
 

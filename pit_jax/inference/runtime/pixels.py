@@ -1,8 +1,8 @@
 """Read the input of a program: uint8 pixels, or floats as the network takes them.
 
 A byte has 256 values, so its normalization is a table, computed once in NumPy. A compiler may
-contract or reorder the division, difference and division of floats, and a value half way between
-two integers of the grid would then round to the other one.
+contract or reorder the floating-point operations of `(x / 255 - mean) / std`. A value halfway
+between two integers of the grid would then round to the other one.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from pit_jax.checks.arrays import read_array
 from pit_jax.display import show_value
 from pit_jax.inference.runtime import nodes
 
-# Of its values, a call may clip this share without a warning: a few are beyond the sample's.
+# The share of its values that a call may clip without a warning: a few usually exceed the sample's.
 MOST_CLIPPED = 0.01
 
 
@@ -156,7 +156,7 @@ class InputReader:
 
 
 def is_known(x: Any) -> bool:
-    """Return whether this process has the values: not under `jit`, and not if other hosts do."""
+    """Return whether this process has all values: not under `jit`, nor if other hosts have some."""
     return not isinstance(x, jax.core.Tracer) and getattr(x, "is_fully_addressable", True)
 
 

@@ -32,12 +32,13 @@ class Step(NamedTuple):
 
 
 def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raise ValueError unless inputs of the shape `given` are images or frames of `pixels`."""
+    """Raise ValueError unless inputs of the shape `given` are of `pixels`, with steps or without."""
     # given[0] can be a symbol: in an exported program the size of a batch is one.
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))
         raise ValueError(
-            f"the program takes images [B, {size}] or frames [B, {num_steps}, {size}], got {given}."
+            f"the program takes inputs [B, {size}], or [B, {num_steps}, {size}] with time steps, "
+            f"got {given}."
         )
 
 
