@@ -59,7 +59,7 @@ def make_environment(style: Path) -> dict[str, str]:
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Join the pieces of printed text, and remove what only this execution has."""
+    """Join the pieces of printed text, and remove what differs between executions."""
     CoalesceStreamsPreprocessor().preprocess(notebook, {})
     notebook.metadata = nbformat.from_dict(
         {

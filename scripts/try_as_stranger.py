@@ -1,4 +1,4 @@
-"""Follow the first instructions as a stranger would, and print the minutes that each takes.
+"""Follow the first instructions as a new user would, and print the minutes that each takes.
 
 python scripts/try_as_stranger.py [wheel] [clone] [notebook]     # without a name: all three
 
@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
 NOTEBOOK = "docs/start/01_first_neuron.ipynb"
-# Of the environment that starts this program, a stranger has none of these.
+# Variables of the environment that a new user does not have.
 OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 

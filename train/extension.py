@@ -54,7 +54,7 @@ def find_extensions(config: ConfigDict, workdir: Path) -> tuple[int, ...]:
     """Return the ends of all extensions of a run, in epochs after `config.epochs`.
 
     Raises UserError if a new extension is asked for before the run, or its latest extension, has
-    finished. Of a run with another config, the saved ones are returned.
+    finished. If the run has another config, its saved extensions are returned.
     """
     given, saved = list_extensions(config), _read_config(workdir)
     before = list_extensions(saved)
@@ -66,7 +66,7 @@ def find_extensions(config: ConfigDict, workdir: Path) -> tuple[int, ...]:
             "Train it first, without config.extend."
         )
     if compare_configs(_without_extensions(saved), _without_extensions(config.to_dict())):
-        return before  # `claim` will refuse the config, and name the keys.
+        return before  # `claim` refuses the config later, and names the keys.
     given, total = _complete(given, before), count_epochs(saved)
     is_new = given[:-1] == before and given != before
     if not is_new and given != before[: len(given)]:

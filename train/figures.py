@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The first figure imports it and pit_jax.plots: that takes a second, which the start of a training
-# need not wait for. If it is missing, a program must say so at its start, not after hours.
+# The first figure imports matplotlib and pit_jax.plots, which takes a second: training starts
+# without it. If matplotlib is missing, a program must fail at its start, not after hours.
 if find_spec("matplotlib") is None:
     raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
@@ -74,7 +74,7 @@ def firing_rates(title: str, rates: dict[str, list[float]]) -> "Figure":
 
 
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> "Figure":
-    """Draw the confusion matrix in per cent of each class, and the reliability diagram.
+    """Draw the confusion matrix in percent of each class, and the reliability diagram.
 
     `bins` come from `train.evaluate.metrics.summarize`.
     """

@@ -24,7 +24,8 @@ example: %(prog)s
 
 def main(words: Sequence[str] | None = None, prog: str = "pit-jax check-install") -> int:
     """Print the report and return its exit code."""
-    parser = Parser(prog, "Report JAX's devices and the installed extras, run a step.", EPILOG)
+    about = "Report JAX's devices and the installed extras, and run a training step."
+    parser = Parser(prog, about, EPILOG)
     return start(parser, sys.argv[1:] if words is None else words, run)
 
 

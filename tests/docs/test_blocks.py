@@ -77,7 +77,7 @@ def write_image(folder: Path) -> None:
     Image.fromarray(pixels).save(folder / "mine.png")
 
 
-# What a page says that the reader has.
+# Functions that write the files that a page assumes the reader to have.
 GIVEN: dict[str, Callable[[Path], None]] = {
     "docs/guide/data.md": write_image,
     "docs/guide/interop.md": import_checkpoints,

@@ -18,7 +18,7 @@ from train.data import load
 from train.program.inputs import make_normalize
 
 ROOT = Path(__file__).parents[2]
-# What a user without the extras may not have; Flax needs optax, orbax and rich itself.
+# Modules that a user without the extras may not have; Flax needs optax, orbax and rich itself.
 EXTRAS = "ml_collections sklearn matplotlib PIL grain safetensors numba jinja2 tensorboardX"
 
 

@@ -48,7 +48,7 @@ def make_table(dataset: Dataset, *, own: bool = False) -> Table:
 
 
 def _name_class(dataset: Dataset, label: int) -> str:
-    """Return a label, and the name of its class if that says more."""
+    """Return a label, and the name of its class if it is not just the label."""
     name = show_name(dataset.classes[label]) if dataset.classes else ""
     # Names are a user's own, and may look like markup.
     return str(label) if name in ("", str(label)) else f"{label} {escape(name)}"

@@ -162,28 +162,28 @@ def add_checkpoint(parser: Parser) -> None:
 
 
 def add_overwrite(parser: Parser) -> None:
-    """Add the option that allows to replace earlier output."""
+    """Add the option that allows programs to replace earlier output."""
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the output of an earlier call"
     )
 
 
 def add_places(parser: Parser) -> None:
-    """Add the folder of the data."""
+    """Add the option for the folder of the data."""
     parser.add_argument(
         "--data-dir", type=path, metavar="DIR", help="the folder of the data, if it has changed"
     )
 
 
 def add_cpu_devices(parser: Parser) -> None:
-    """Add the number of virtual devices."""
+    """Add the option for the number of virtual devices."""
     parser.add_argument(
         "--cpu-devices", type=at_least(1), metavar="N", help="default: as in training"
     )
 
 
 def read_seeds(text: str) -> list[int]:
-    """Return the seeds in a word of a command line; an argparse type."""
+    """Return the seeds in an argument of a command line, as an argparse type does."""
     # Compared as numbers: 1 and 01 are the same seed.
     texts = text.split(",")
     if len(texts) > MOST_SEEDS:
@@ -196,7 +196,7 @@ def read_seeds(text: str) -> list[int]:
 
 
 def read_folder(text: str) -> Path:
-    """Return the folder of a run in a word of a command line; an argparse type."""
+    """Return the folder of a run in an argument of a command line, as an argparse type does."""
     # After `--` every word is positional: an option there would become the name of a folder.
     if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")

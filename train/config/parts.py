@@ -128,7 +128,7 @@ def find_part(what: str, name: Any = None) -> Callable[..., Any]:
         return table[name]
     collection, slash, inner = name.partition("/") if isinstance(name, str) else ("", "", "")
     if slash and collection in collections:
-        # The newest version is read; a colon would make the name an import path.
+        # The newest version is always read. A colon, as in NAME:1.0.0, would be an import path.
         if not inner or ":" in inner:
             raise UserError(
                 f"config.data.name is {show_value(name)}; give the name of a data set without a "

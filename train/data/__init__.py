@@ -76,10 +76,9 @@ def load(
 
     The name of a user's own data set is an import path, `package.module:function` (own.py);
     `tfds/NAME` and `tonic/NAME` are data sets of these packages. If tonic is installed, it
-    downloads missing event data sets. Prints a line to stderr for each of
-    `Dataset.notes`. Raises `DataNotFound` if no searched
-    place has the files, and `UserError` for an unknown name, an option that the data set does not
-    take, or damaged files.
+    downloads missing event data sets. Prints a line to stderr for each of `Dataset.notes`. Raises
+    `DataNotFound` if no searched place has the files, and `UserError` for an unknown name, an
+    option that the data set does not take, or damaged files.
 
     Args:
         data_dir: the folder with the files of data sets; a download goes there too. For

@@ -31,9 +31,9 @@ def arrays(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """Return the images or event frames of the file `data_dir`, or of the only `.npz` file in it.
 
     Images are uint8 `[N, H, W]` or `[N, H, W, C]`, or floats, which enter the network unchanged;
-    frames are `[N, T, H, W, C]`; labels are whole numbers `[N]` from 0 on. Besides the four arrays
-    there can be x_valid and y_valid, the names of the `classes`, and `mean` and `std`. Raises
-    `DataNotFound` without a file, `UserError` for anything else in it.
+    frames are `[N, T, H, W, C]`; labels are whole numbers `[N]` from 0 on. x_valid and y_valid, the
+    names of the `classes`, and `mean` and `std` are optional. Raises `DataNotFound` without a file,
+    `UserError` for arrays that are missing or of another form.
     """
     file = _find_file(Path(data_dir).absolute())
     found, unread = _read_arrays(file)

@@ -169,7 +169,7 @@ class Dataset:
     they enter the network unchanged. The best epoch is chosen on the images of `validation`.
     `subset` is empty, or has the indices that the images of `train` and of `validation` have in
     the whole training split. `notes` has sentences on what was skipped or converted. `read_file`
-    reads another file, of the kind that the data set was read from, as one of its samples.
+    reads a file that is not in the data set, of the same kind as its files, as a sample.
     """
 
     name: str
@@ -212,8 +212,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     It has the names of the classes in the order of their labels, the normalization, and for each
     split the number of samples and a hash. In memory, all labels and samples are hashed, or only
     some samples above `HASHED_BYTES`; on disk, the numbers by class and the split's `identity`.
-    Equal data have equal descriptions, except for the last digits in `input`, from which a network
-    is used without its data.
+    Equal data have equal descriptions, except for the last digits in `input`. From `input`, a
+    network can be used without its data.
     """
     splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
     return {

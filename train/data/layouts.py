@@ -35,7 +35,7 @@ HEADER = 'A table has the header "file,label" and a row for each file.'
 
 
 class FileKind(NamedTuple):
-    """A kind of files: its `noun`, a test of a file's name, and the program that reads others."""
+    """A kind of files: its noun, a test of file names, the package that reads it, and advice."""
 
     noun: str
     is_wanted: Callable[[str], bool]
@@ -60,7 +60,7 @@ class FileLayout(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """The files that one folder or one table has, with the name of their class."""
+    """The files of one folder or one table, each with the name of its class."""
 
     place: Path
     files: list[tuple[Path, str]]
@@ -130,7 +130,7 @@ def split_off(whole: ArraySplit, test_share: float, place: object) -> tuple[Arra
 
 
 def draw_test(labels: np.ndarray, test_share: float, place: object) -> np.ndarray:
-    """Return which samples are tested on, the same share of every class and in every run."""
+    """Return the indices of test samples: the same share of every class, the same in every run."""
     count = round(test_share * len(labels))
     if not 0 < count < len(labels):
         raise UserError(
@@ -172,7 +172,7 @@ def list_part(place: Path, labels: Mapping[Path, int], kind: FileKind) -> Part:
 
 
 def _find_places(root: Path) -> dict[str, Path]:
-    """Return the folder of classes, or the table, of each split that there is."""
+    """Return the folder of classes, or the table, of each split in `root`."""
     found: dict[str, Path] = {}
     for split, names in SPLITS.items() if root.is_dir() else ():
         folder, table = (
@@ -199,7 +199,7 @@ def _has_classes(place: Path) -> bool:
 
 
 def _has_class(root: Path, kind: FileKind, skip: Path | None) -> bool:
-    """Return whether a folder in `root` has files of this kind; `data` may have anything."""
+    """Return whether a folder in `root` has files of this kind; `root` may be any folder."""
     folders = list_class_folders(root) if root.is_dir() else []
     return any(list_images(folder, kind.is_wanted)[0] for folder in folders if folder != skip)
 
@@ -272,7 +272,7 @@ def _find_file(table: Path, written: str, kind: FileKind) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise UserError(
-        f"{table}: there is no file {table.parent / name}. Files are named as seen from the table."
+        f"{table}: there is no file {table.parent / name}. File names are relative to the table."
     )
 
 
@@ -318,7 +318,7 @@ def _hold_out(part: Part, test_share: float) -> dict[str, Part]:
         [pair for place, pair in enumerate(part.files) if (place in tested) == is_test]
         for is_test in (False, True)
     )
-    # What was skipped is reported once.
+    # Skipped files are reported once, with the training files.
     return {"train": part._replace(files=train), "test": Part(part.place, test, [])}
 
 

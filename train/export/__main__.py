@@ -92,7 +92,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     saved = restore.identify_checkpoint(args.workdir, args.checkpoint)
     about = _describe_program(args, saved, config, dataset)
     program = compile_run.compile_checkpoint(config, saved, dataset, **options)
-    # NIR and ONNX cannot express all programs: reported before the verification.
+    # NIR and ONNX cannot express all programs, which is reported before the verification.
     files = _make_files(program, args, dataset)
     report = compile_run.verify_program(program, config, dataset)
     print_text(f"{format_title(config)}\n{report}")
@@ -172,7 +172,7 @@ def _write(
 
 
 def _describe_input(dataset: Dataset, taken: str) -> dict[str, Any]:
-    """Return the shape and the type of inputs, what they are, and the normalization of pixels."""
+    """Return the shape, type and meaning of inputs, and the normalization of pixels."""
     dtype = {"pixels": "uint8", "normalized": "float32", "both": "uint8 or float32"}[taken]
     described = {"shape": ["batch", *dataset.test.shape], "dtype": dtype}
     if not dataset.mean:

@@ -75,7 +75,7 @@ def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
 
 
 def find_normalization(dataset: Dataset) -> Normalization | None:
-    """Return the normalization of uint8 values; None for floats, whose pixels are not known."""
+    """Return the normalization of uint8 values; None for floats, which enter unchanged."""
     if dataset.mean:
         return Normalization(dataset.mean, dataset.std)
     # Counts of events enter the network unchanged.

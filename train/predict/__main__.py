@@ -35,7 +35,7 @@ from .samples import (
 from .sheet import Prediction, draw_sheet
 
 HEADER = ("file", "class", "probability")
-# Rows that are printed; all are in the file.
+# The most rows that are printed; the file has all.
 MOST_ROWS = 20
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     opened = open_folder(args.workdir, args.checkpoint, args.data_dir)
     check_kind(opened.layout)
     files, notes = find_files(args.files, opened.layout.test.shape)
-    # Images need only the shape; how to make frames of a recording, the data set knows.
+    # Images need only the shape. The data set is needed to make frames of a recording.
     events = is_of_events(opened.layout.test.shape)
     _check_kept(files, args.out)
     samples = read_samples(files, opened.load() if events else opened.layout)
@@ -74,7 +74,7 @@ def classify(network: Run, samples: FileSamples, batch_size: int | None = None) 
     size = batch_size or network.config["batch_size"]
     starts = range(0, len(samples.files), size)
     found = [
-        # With the batch size of training, as train.evaluate computes: so that both agree.
+        # With the batch size of training, as in train.evaluate, so that both agree.
         network.logits(samples.images[start : start + size], size)
         for start in track(starts, "classifying")
     ]
@@ -85,7 +85,7 @@ def classify(network: Run, samples: FileSamples, batch_size: int | None = None) 
             f"{wrong[0]}. Try the other --checkpoint, last or best."
         )
     answers = logits.argmax(axis=1)
-    # In float64: two logits that differ only in the last bit stay different.
+    # In float64, so that the probabilities of two logits that differ in the last bit differ.
     chances = softmax(logits.astype(np.float64), axis=1)[np.arange(len(logits)), answers]
     return [
         Prediction(file, network.classes[answer], round(float(chance), 6))
@@ -119,7 +119,7 @@ def _write(
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=150)
     try:
-        # Written first: it shows --overwrite which program made the picture.
+        # Written first: --overwrite recognizes by it that this program made the picture.
         write_atomically(out, format_predictions(predictions, out.suffix.lower()))
         write_atomically(out.with_suffix(".png"), drawn.getvalue())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Finds and reads the files of a command line, as training reads the data of the run."""
+"""Find and read the files of a command line, as training reads the data of the run."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from ..data.images.picture import describe_changes, is_picture
 from ..errors import UserError
 from ..terminal import track
 
-# Missing files that an error lists.
+# The most missing files that an error lists.
 MOST_MISSING = 3
 
 
@@ -35,7 +35,7 @@ def is_of_events(shape: Sequence[int]) -> bool:
 
 
 def check_kind(dataset: Dataset) -> None:
-    """Raise UserError for a run whose samples no file of an image or a recording can be."""
+    """Raise UserError for a run whose samples cannot be read from images or recordings."""
     shape, advice = dataset.test.shape, "pit_jax.open_run(RUN).predict takes arrays"
     if is_of_events(shape):
         return
@@ -52,10 +52,10 @@ def check_kind(dataset: Dataset) -> None:
 
 
 def find_files(places: Sequence[Path], shape: Sequence[int]) -> tuple[list[Path], list[str]]:
-    """Return all files, in folders those that can be read, and notes on the others.
+    """Return the given files and those in given folders, and notes on files that are skipped.
 
-    Folders are searched with all folders in them; a file that is given twice is taken once.
-    Raises UserError for a folder without any.
+    Folders are searched with all their subfolders. A file that is given twice is returned once.
+    Raises UserError for a folder without files that can be read.
     """
     events = is_of_events(shape)
     kind, reader = ("recording", "pit_jax") if events else ("image", "Pillow")
@@ -77,7 +77,7 @@ def find_files(places: Sequence[Path], shape: Sequence[int]) -> tuple[list[Path]
 
 
 def check_there(places: Sequence[Path]) -> None:
-    """Raise UserError for missing files, and for what is neither a file nor a folder."""
+    """Raise UserError for missing files, and for anything that is neither a file nor a folder."""
     missing = [place for place in places if not place.is_dir() and not place.is_file()]
     if not missing:
         return

@@ -32,8 +32,8 @@ def draw_sheet(
 ) -> Figure:
     """Draw samples `[N, H, W, C]`, or frames `[N, T, H, W, C]` summed over time.
 
-    Of more than `MOST` some are drawn, evenly spaced. Where no font can draw a name, the row of the
-    file is written instead, or the place of the class in `classes`.
+    At most `MOST` are drawn, evenly spaced. Where no font can draw a name, the number of the file
+    or of the class is written instead.
     """
     count = min(len(images), MOST)
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)

@@ -85,8 +85,8 @@ def throughput(records: list[dict[str, Any]]) -> Figure:
 def health(records: list[dict[str, Any]]) -> Figure:
     """Draw each measure over the epochs, with a line for each layer and the limits of its range.
 
-    Every record must have `health`. Earlier layers are darker. Measures without a number in any
-    record, such as the floor of neurons without scales, and those that are always 0 have no panel.
+    Every record must have `health`. Earlier layers are darker. Two kinds of measures have no panel:
+    those that are always 0, and those that no record has, as the floor of neurons without scales.
     """
     layers, shown = list(records[-1]["health"]), list_drawn(records)
     rows = -(-len(shown) // COLUMNS)
@@ -109,7 +109,7 @@ def health(records: list[dict[str, Any]]) -> Figure:
 
 
 def list_measures(records: list[dict[str, Any]]) -> list[str]:
-    """Return the measures of `HEALTH` that have a number in some record with `health`."""
+    """Return the measures of `HEALTH` that at least one record has."""
     values = _list_layers(records)
     return [name for name in HEALTH if any(each.get(name) is not None for each in values)]
 

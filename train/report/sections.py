@@ -259,7 +259,7 @@ def _compare(runs: list[RunRecord]) -> Iterator[str]:
 def _tabulate_evaluations(
     evaluations: dict[str, dict[str, Any]],
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows; no column of the five best answers if there are too few classes."""
+    """Return header and rows, without the column `AMONG_FIVE` if it would be empty."""
     rows = [list(EVALUATED), *(_list_evaluation(*each) for each in evaluations.items())]
     if not any("top5_accuracy" in found for found in evaluations.values()):
         place = EVALUATED.index(AMONG_FIVE)

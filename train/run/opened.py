@@ -1,4 +1,4 @@
-"""Opens the folder of a run as a `pit_jax.run.Run`. `pit_jax.run.open_run` imports this module."""
+"""Open the folder of a run as a `pit_jax.run.Run`. `pit_jax.run.open_run` imports this module."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from .summary import format_title
 
 
 class OpenedRun(NamedTuple):
-    """A run, and its data set: `layout` has no samples, unless an older version trained it.
+    """A run, and its data set. `layout` has no samples, unless an older version trained the run.
 
     `load()` returns the whole data set, loaded at the first call.
     """
@@ -104,7 +104,7 @@ def take_samples(split: Split, count: int | None = None) -> tuple[np.ndarray, np
 
 
 def _describe(config: ConfigDict, saved: Checkpoint) -> dict[str, Any]:
-    """Return where a network comes from."""
+    """Return the origin of a network, such as its checkpoint, seed and environment."""
     # A run may have resumed since, with other code: the checkpoint has a copy of its own starts.
     copy = read_progress(saved.folder).files.get("environment.json")
     starts = parse_starts(copy.encode()) if copy else read_starts(saved.workdir)

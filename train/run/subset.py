@@ -17,7 +17,7 @@ from .reading import read_json, read_json_or_copy
 from .saved import find_newest_step
 
 FILE, DATA = "subset.json", "data.json"
-# The key of data.json that says what the network takes; older versions wrote none.
+# The key of data.json for the inputs of the network; older versions did not write it.
 INPUT = "input"
 # Of networks: with other values, an output means another class.
 LABELS = ("classes", "num_classes")
@@ -124,7 +124,7 @@ def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
 def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Return in words how two descriptions of data differ, by key."""
     changes = {}
-    # The numbers in `input` are those of `mean` and `std` with all digits, which may differ.
+    # `input` repeats `mean` and `std` with all digits, and the last ones may differ.
     for key in (was.keys() & now.keys()) - {INPUT}:
         if was[key] == now[key]:
             continue

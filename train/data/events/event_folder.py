@@ -75,8 +75,8 @@ def event_folder(
         size: the most pixels of the longer side; larger frames are resized, smaller ones are not.
         height: the rows of the camera; 0 measures the largest coordinate of all recordings.
         width: the columns of the camera; 0 measures the largest coordinate of all recordings.
-        test_share: the share of the recordings of each class that are tested on, if there is
-            neither a test nor a validation split.
+        test_share: the share of the recordings of each class that become the test split, if there
+            is neither a test nor a validation split.
         unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
@@ -92,7 +92,7 @@ def event_folder(
 
 
 class FrameOptions(NamedTuple):
-    """Options of frames whose camera is not known yet: its sides may be 0."""
+    """Options of frames before the camera is known: `height` and `width` may be 0."""
 
     num_frames: int
     split_by: str
@@ -102,7 +102,7 @@ class FrameOptions(NamedTuple):
     unsorted: str
 
     def check(self) -> None:
-        """Raise UserError for values that no frames can have."""
+        """Raise UserError for values that are not allowed."""
         size = (self.size, self.size)
         Frames(self.num_frames, self.split_by, (1, 1), size, self.unsorted).check()
         for name in ("height", "width"):
@@ -136,7 +136,7 @@ def shrink(sensor: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def read_recording(source: io.BufferedIOBase | Path) -> np.ndarray:
-    """Return the events of a file in the format of its ending; an `.aedat` file says its version.
+    """Return the events of a file in the format of its ending; `.aedat` files have their version.
 
     Raises ValueError for a file that is damaged or has another format.
     """
@@ -205,7 +205,7 @@ def _load(layout: FileLayout, wanted: FrameOptions, cache: Path) -> Dataset:
 
 
 def _measure_sensor(recordings: Sequence[Recording], cache: Path) -> tuple[int, int]:
-    """Return the smallest height and width that have all events; measured once for these files."""
+    """Return the least height and width that contain all events, measured once for these files."""
     key = {"version": 1, "files": fingerprint_recordings(recordings)}
     measure = partial(_measure, tuple(recordings))
     sizes = load_or_make(cache, "event_folder-sensor", key, len(recordings), measure)

@@ -174,7 +174,7 @@ def hash_key(key: Mapping[str, Any]) -> str:
 
 
 def read_frames(read: Reader, frames: Frames, file: Path) -> np.ndarray:
-    """Return one more recording as counts `T H W 2`; raise UserError that names it."""
+    """Return a further recording as counts `T H W 2`; raise UserError that names it if it fails."""
     recording, notes = Recording(0, 0, file), Notes()
     return integrate(recording, read_events(recording, read, zipfile.ZipFile, notes), frames, notes)
 
@@ -273,7 +273,7 @@ def _check_growth(recording: Recording, member: zipfile.ZipInfo) -> None:
 def integrate(recording: Recording, events: np.ndarray, frames: Frames, notes: Notes) -> np.ndarray:
     """Return the events of a recording as counts `T H W 2`, uint16 or, if resized, float32.
 
-    What was changed is added to `notes`. Raises UserError that names the recording.
+    Changes to the events are added to `notes`. Raises UserError that names the recording.
     """
     name = f"{recording} from {recording.start} µs" if recording.end >= 0 else str(recording)
     (height, width), whole = frames.sensor, events

@@ -49,7 +49,7 @@ class _TonicSplit(NamedTuple):
         return _open(self)
 
     def name_sample(self, number: int) -> Recording:
-        """Return a sample as errors name it."""
+        """Return a recording that stands for a sample in error messages."""
         return Recording(0, number, Path("tonic", self.name), f"sample {number}")
 
 
@@ -85,8 +85,8 @@ def tonic_events(
         size: the most pixels of the longer side; larger frames are resized, smaller ones are not.
         height: the rows of the camera; 0 asks tonic, or measures the largest coordinate.
         width: the columns of the camera; 0 asks tonic, or measures the largest coordinate.
-        test_share: the share of the recordings of each class that are tested on, if tonic has no
-            test split.
+        test_share: the share of the recordings of each class that become the test split, if tonic
+            has none.
         unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
@@ -109,7 +109,7 @@ def tonic_events(
 def _load(
     source: str, splits: Mapping[str, _TonicSamples], wanted: FrameOptions, cache: Path
 ) -> Dataset:
-    """Return the frames of all splits; those for training are also those for testing if alone."""
+    """Return the frames of all splits; without a test split, it is the training split."""
     classes, num_classes = _find_classes(source, splits)
     label_of = {each: label for label, each in enumerate(classes)}
     sensor, notes = _find_sensor(wanted, splits, cache)
@@ -177,7 +177,7 @@ def _list_splits(name: str) -> dict[str, dict[str, object]]:
 def _open(split: _TonicSplit) -> Any:
     try:
         return _find_class(split.name)(save_to=split.folder, **dict(split.options))
-    # Of the network, the disk or an archive; some of tonic's classes exit without their files.
+    # Errors of the network, the disk or an archive. Some classes exit if files are missing.
     except (Exception, SystemExit) as error:
         raise UserError(
             f"tonic cannot open {split.name} in {split.folder}: {quote_error(error)}. Its "
@@ -189,7 +189,7 @@ def _read_labels(split: _TonicSplit) -> list[Any]:
     """Return the labels of a split as whole numbers or names."""
     data = split.open()
     targets = getattr(data, "targets", None)
-    # Those of sounds are in the files only.
+    # Labels of sounds are in the files only.
     if targets is None or len(targets) != len(data):
         targets = [data[i][1] for i in range(len(data))]
     found = [each.decode() if isinstance(each, bytes) else each for each in targets]

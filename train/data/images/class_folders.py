@@ -24,7 +24,7 @@ def find_classes(place: Path, skip: Path | None = None) -> dict[str, Path]:
 
     Names are in Unicode's composed form: macOS stores `é` as two characters. `skip` is a folder
     that is not a class. Raises UserError for fewer than two folders, for two with the same name,
-    for splits, and for a broken link.
+    for folders named like splits, and for a broken link.
     """
     found: dict[str, Path] = {}
     for folder in list_class_folders(place):
@@ -105,9 +105,9 @@ def list_images(
 ) -> tuple[list[Path], Counter[str]]:
     """Return the images in `folder` and in all folders below; count other files by their endings.
 
-    `is_wanted` decides by the name of a file, for other files than images. Links are followed.
-    Raises UserError for a folder that cannot be read, for a link to a folder that contains it, and
-    for an image that is a broken link or no file.
+    `is_wanted` decides by the name of a file whether it is listed, so that recordings can be listed
+    too. Links are followed. Raises UserError for a folder that cannot be read, for a link to a
+    folder that contains it, and for an image that is a broken link or no file.
     """
     images: list[Path] = []
     others: Counter[str] = Counter()

@@ -40,8 +40,8 @@ def folder(
 
     Args:
         size: height and width of the resized images.
-        test_share: the share of the images of each class that are tested on, if there is neither a
-            test nor a validation split.
+        test_share: the share of the images of each class that become the test split, if there is
+            neither a test nor a validation split.
     """
     check_image_size(size)
     root = Path(data_dir).absolute()

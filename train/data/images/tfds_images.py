@@ -57,8 +57,8 @@ def tfds_images(
     Args:
         size: height and width to which the largest square in the middle is resized; 0 keeps images
             that all have the same size.
-        test_share: the share of the images of each class that are tested on, if there is neither a
-            test nor a validation split with labels.
+        test_share: the share of the images of each class that become the test split, if there is
+            neither a test nor a validation split with labels.
     """
     check_image_size(size, least=0)
     check_share(test_share)
@@ -150,7 +150,7 @@ def _prepare(tfds: Any, name: str, root: Path) -> Path:
         builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
         builder.download_and_prepare()
         return Path(builder.data_dir)
-    except Exception as error:  # Of the network, the disk or tfds, of many types.
+    except Exception as error:  # Errors of the network, the disk or tfds have many types.
         expected = "a version prepared by tensorflow_datasets, as array_record or tfrecord"
         call = f"tfds.builder({name!r}, data_dir={str(root)!r}, file_format='array_record')"
         how = (
@@ -195,7 +195,7 @@ def _iterate(prepared: _Prepared, split: str) -> Iterator[Any]:
     """Yield the examples of a split in the order in which they are stored, images as files."""
     import tensorflow_datasets as tfds
 
-    # Decoded by `open_image`, as all other images are: tfds decodes gray ones to other shapes.
+    # `open_image` decodes them, as it does all other images: tfds gives gray ones other shapes.
     decoders = {prepared.image: tfds.decode.SkipDecoding()}
     info = prepared.builder.info
     kind = info.file_format.value if info.file_format else "tfrecord"
@@ -213,7 +213,7 @@ def _read_one(
     content = example[prepared.image]
     content = content.item() if isinstance(content, np.ndarray) else content
     gray = prepared.channels == 1
-    # As stored: tfds does not turn images either.
+    # As stored: tfds does not rotate images by their EXIF orientation either.
     image = open_image(content, place, gray=gray, as_stored=True, changes=changes, advice=AGAIN)
     if size:
         return crop(image, (size, size, prepared.channels))
