@@ -37,6 +37,11 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = pit_jax.Pit
 
 
+def test_completion_offers_public_names_only():
+    offered = {name for name in dir(pit_jax) if not name.startswith("__")}
+    assert offered == MODULES | NAMES.keys()
+
+
 def test_importing_the_package_does_not_import_jax_and_names_work_at_once():
     code = (
         "import sys, pit_jax; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)\n"

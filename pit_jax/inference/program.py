@@ -336,7 +336,7 @@ def _check_inputs(sample: np.ndarray, variables: Any) -> None:
     if sample.ndim not in (2, 3, 4, 5) or not sample.size:
         raise ValueError(
             "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], or features "
-            f"[B, F] or [B, T, F], got {sample.shape}."
+            f"[B, F] or [B, T, F], of at least one sample; got {sample.shape}."
         )
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")

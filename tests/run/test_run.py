@@ -73,6 +73,8 @@ def test_images_are_normalized_as_in_training(digits, test_set):
     fixed = Normalization(digits.mean, digits.std).normalize(test_set[0])
     np.testing.assert_array_equal(found, fixed)
     assert found.dtype == np.float32
+    jitted = jax.jit(digits.normalize)(test_set[0])
+    np.testing.assert_allclose(jitted, found, rtol=1e-6, atol=1e-6)
 
 
 def test_the_answer_for_an_image_does_not_depend_on_the_others(digits, test_set):
@@ -105,7 +107,7 @@ def test_the_logits_are_those_of_the_network(digits, test_set):
         ),
         (lambda x: x[:, :4], r"must be \[B, 8, 8, 1\], got the shape \(360, 4, 8, 1\)."),
         (lambda x: x / 255, "must be uint8, 0 to 255, as run.images returns them; got float64"),
-        (lambda x: x.astype(int), "must be uint8, 0 to 255.*got int64"),
+        (lambda x: x.astype(int), "must be uint8, 0 to 255.*got int64. Convert pixels of 0 to 255"),
         (lambda x: "images", "must be an array of real numbers"),
     ],
 )
@@ -194,4 +196,8 @@ def test_a_folder_without_a_run_and_unknown_checkpoints_are_refused(tmp_path):
         open_run(tmp_path)
     with pytest.raises(ValueError, match="checkpoint must be best or last, got 'newest'"):
         open_run(tmp_path, "newest")
+    with pytest.raises(ValueError, match="folder must be a path, got the address 's3://bucket'"):
+        open_run("s3://bucket")
+    with pytest.raises(ValueError, match="data_dir must be a path, got an empty text"):
+        open_run(tmp_path, data_dir="")
     assert pit_jax.run.open_run is open_run

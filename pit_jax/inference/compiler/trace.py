@@ -165,9 +165,7 @@ def outline_layers(model: nn.Module | Apply, variables: Any, x_shape: tuple[int,
             return apply(variables, x)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
-    if isinstance(model, nn.Module) and isinstance(variables, Mapping):
-        _check_collections(model, variables)
-    with _fresh_trace(object()), _explain_training_mode():
+    with _fresh_trace(object()), _explain_flax_errors():
         closed, returned = jax.make_jaxpr(run, return_shape=True)(x)
     if not hasattr(returned, "shape"):
         raise NotFoldable(
@@ -281,10 +279,15 @@ def _is_neuron(operation: Operation) -> bool:
 
 
 @contextmanager
-def _explain_training_mode() -> Iterator[None]:
-    """Raise NotFoldable for Flax's errors about a network in training mode."""
+def _explain_flax_errors() -> Iterator[None]:
+    """Raise NotFoldable for a network in training mode, and ValueError for missing variables."""
     try:
         yield
+    except flax.errors.ScopeCollectionNotFound as error:
+        raise ValueError(
+            "variables lack a collection of the network. Pass all that network.init returned, "
+            "such as {'params': ..., 'batch_stats': ...}, and not the parameters alone."
+        ) from error
     except (flax.errors.ModifyScopeVariableError, flax.errors.InvalidRngError) as error:
         is_random = isinstance(error, flax.errors.InvalidRngError)
         raise NotFoldable(

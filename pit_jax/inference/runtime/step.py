@@ -32,13 +32,14 @@ class Step(NamedTuple):
 
 
 def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raise ValueError unless inputs of the shape `given` are of `pixels`, with steps or without."""
+    """Raise ValueError unless inputs of the shape `given` are single inputs or steps."""
     # given[0] can be a symbol: in an exported program the size of a batch is one.
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))
+        once, steps = ("images", "frames") if len(pixels) == 3 else ("features", "steps of them")
         raise ValueError(
-            f"the program takes inputs [B, {size}], or [B, {num_steps}, {size}] with time steps, "
-            f"got {given}."
+            f"the program takes {once} [B, {size}] or {steps} [B, {num_steps}, {size}], got "
+            f"{given}."
         )
 
 

@@ -242,6 +242,7 @@ def test_jitted_functions_are_followed_whatever_their_names():
         (lambda x: nn.Dense(5)(PIT()(x) + PIT()(x[:, :1])), "no rule for .*slice"),
         (lambda x: nn.Dense(5)(PITFull()(x).max(1)), "no rule for reduce_max.* nn.max_pool"),
         (lambda x: nn.LayerNorm()(LIF()(x)), "Use a batch norm"),
+        (lambda x: nn.sigmoid(nn.Dense(5)(PIT()(x))), "no rule for logistic.* return the logits"),
         (lambda x: jax.lax.scan(lambda v, i: (v + i, v), x, x)[1], "no rule for scan.* a neuron"),
     ],
 )
@@ -262,6 +263,19 @@ def test_layers_inside_vmap_are_refused():
 def test_what_is_no_network_is_refused():
     with pytest.raises(ValueError, match="apply.variables, x. that returns logits; got dict"):
         make_apply({"params": {}})
+    with pytest.raises(ValueError, match=r"got the class FeatureNetwork; pass FeatureNetwork\("):
+        make_apply(FeatureNetwork)
+
+
+def test_missing_variables_and_wrong_inputs_are_refused(features, program):
+    network, variables = features
+    for parts in (variables["params"], {}):
+        with pytest.raises(ValueError, match="Pass all that network.init returned"):
+            compile(network, parts, X)
+    with pytest.raises(ValueError, match=r"of at least one sample; got \(0, 2, 12\)"):
+        compile(network, variables, X[:0])
+    with pytest.raises(ValueError, match=r"takes features \[B, 12\] or steps of them \[B, 2, 12\]"):
+        program(X[..., :3])
 
 
 def test_no_operation_has_two_remedies():
