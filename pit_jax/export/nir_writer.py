@@ -1,6 +1,6 @@
 """Convert a program to a NIR graph; parts that NIR cannot express exactly are refused by name.
 
-Edges into the same node are a sum. Currents are integers. A threshold is half way between two
+Edges into the same node are a sum. Currents are integers. A threshold is halfway between two
 values that a membrane can have, because some simulators fire at u >= threshold and others at u >
 threshold.
 """

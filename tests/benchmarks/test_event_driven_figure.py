@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.event_driven_figure import RECORD, make_figure
 
 
-def test_it_has_the_network_and_all_layers_for_each_batch_size():
+def test_the_figure_has_the_network_and_all_layers_for_each_batch_size():
     result = json.loads(RECORD.read_text())
     figure = make_figure(result)
     assert len(figure.axes) == 4

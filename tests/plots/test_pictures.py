@@ -294,7 +294,7 @@ def test_wrong_arrays_raise(draw, message):
         draw()
 
 
-def test_a_missing_matplotlib_is_answered_with_the_extra():
+def test_the_error_without_matplotlib_names_the_extra():
     lines = "import sys; sys.modules['matplotlib'] = None; import pit_jax.plots"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert "ImportError: figures need matplotlib: pip install 'pit-jax[plots]'." in done.stderr

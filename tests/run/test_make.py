@@ -1,4 +1,4 @@
-"""The script that writes the shipped network does so from any run of the digits."""
+"""The script that writes the shipped network works with any run of the digits."""
 
 import subprocess
 import sys

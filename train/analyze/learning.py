@@ -44,7 +44,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     last = f"last_{split.replace(' ', '_')}_accuracy"
     header = ("run", last, *(f"reaches_{name}_at_epoch" for name in found))
     rows = [
-        # Panels are in per cent; rounded, because 100 x / 100 may differ from x in the last bit.
+        # Panels are in percent; rounded, because 100 x / 100 may differ from x in the last bit.
         [name, round(panels[-1][1][-1] / 100, 6), *when[name].values()]
         for name, panels in found.items()
     ]

@@ -15,7 +15,7 @@ from ..figures import select_points
 from ..monitor.health import LIMITS
 from ..run.reading import find_split, select_epochs, select_metrics
 
-# The measures of train.program.probe with their titles, all in per cent.
+# The measures of train.program.probe with their titles, all in percent.
 HEALTH = {
     "rate": "firing rate (% of D)",
     "silent": "channels that never fire (%)",
@@ -129,7 +129,7 @@ def _list_layers(records: list[dict[str, Any]]) -> list[dict[str, float | None]]
 def _select(
     records: list[dict[str, Any]], measure: str, layer: str
 ) -> tuple[list[float], list[float]]:
-    """Return the epochs at which a measure of a layer has a number, and the numbers in per cent."""
+    """Return the epochs at which a measure of a layer has a number, and the numbers in percent."""
     found = [
         {**record, measure: record["health"].get(layer, {}).get(measure)} for record in records
     ]

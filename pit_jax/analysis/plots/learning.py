@@ -17,7 +17,7 @@ def curves(
 ) -> Figure:
     """Draw the curves of each run, epochs and values for each of three panels.
 
-    `baseline` is an accuracy in per cent, drawn as a line; `labels` name the panels.
+    `baseline` is an accuracy in percent, drawn as a line; `labels` name the panels.
     """
     drawn = figure(3.0 + 0.2 * len(runs))
     for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), labels, strict=True)):

@@ -18,7 +18,7 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 def plot_over_epochs(
     flips: Lines, back: Lines, n: int, groups: Sequence[str] | None = None
 ) -> Figure:
-    """Draw shares (in per cent) that changed and changed back at each epoch, a line for each layer.
+    """Draw shares (in percent) that changed and changed back at each epoch, a line for each layer.
 
     Earlier layers are darker. Shares are of the neurons of `n` samples. With `groups`, one for each
     line, the lines are runs, and runs of a group have the same color. Epochs of one training step

@@ -61,7 +61,7 @@ class NCALTECH101(_Base):
 
 
 class SSC(_Base):
-    """Labels are in the files, and events have no y."""
+    """A data set whose labels are in its files, and whose events have no y."""
 
     sensor_size, side, dtype = (700, 1, 1), 128, SOUND
 
