@@ -44,7 +44,7 @@ def open_run(
 
 
 def _read_folder(name: str, folder: Any) -> Path:
-    """Return the path of an argument; raise ValueError with its name for what is no path."""
+    """Return the path of an argument; raise ValueError with its name if it is not a path."""
     try:
         return read_path(folder)
     except ValueError as error:

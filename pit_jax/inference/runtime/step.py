@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
 
 def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raise ValueError unless inputs of the shape `given` are single inputs or steps."""
+    """Raise ValueError unless inputs of the shape `given` have no axis of time, or all steps."""
     # given[0] can be a symbol: in an exported program the size of a batch is one.
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))

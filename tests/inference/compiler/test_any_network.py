@@ -260,7 +260,7 @@ def test_layers_inside_vmap_are_refused():
         compile(apply, {"params": {"a": jnp.ones((2, 12))}}, X)
 
 
-def test_what_is_no_network_is_refused():
+def test_models_that_are_not_networks_are_refused():
     with pytest.raises(ValueError, match="apply.variables, x. that returns logits; got dict"):
         make_apply({"params": {}})
     with pytest.raises(ValueError, match=r"got the class FeatureNetwork; pass FeatureNetwork\("):
