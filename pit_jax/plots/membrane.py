@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pit_jax.checks.bounds import Interval, set_bounds
 from pit_jax.display import escape_math
 from pit_jax.plots.style import (
     COLORS,
@@ -23,6 +24,7 @@ MOST_NEURONS = 12
 MOST_NAMED = 8
 
 
+@set_bounds(levels=Interval(1, whole=True, optional=True))
 def trace(
     membrane: ArrayLike,
     spikes: ArrayLike | None = None,
@@ -59,13 +61,13 @@ def trace(
             f"trace draws at most {MOST_NEURONS} neurons, got {neurons}; give some of them, such "
             "as membrane[:, :4]."
         )
-    if levels is not None and levels < 1:
-        raise ValueError(f"levels must be at least 1, got {levels}.")
     s = np.zeros_like(u) if spikes is None else read_values("spikes", spikes, [u.ndim], shape)
     if s.shape != u.shape:
         raise ValueError(f"spikes must have the membrane's shape {u.shape}, got {s.shape}.")
     a = _broadcast(scale, u).reshape(len(u), -1)
-    fixed = np.atleast_1d(np.asarray(thresholds, float))
+    fixed = np.empty(0)
+    if np.size(thresholds):
+        fixed = np.atleast_1d(read_values("thresholds", thresholds, [0, 1], "a number or [K]"))
     height = 0.9 + (2.2 if neurons == 1 else 1.5) * neurons
     with open_axes(ax, theme, count=neurons, height=height, width=WIDTH) as panels:
         for i, axes in enumerate(panels):
@@ -83,7 +85,7 @@ def trace(
 
 
 def _broadcast(scale: ArrayLike | float | int, u: np.ndarray) -> np.ndarray:
-    a = np.asarray(scale).astype(float)
+    a = read_values("scale", scale, range(u.ndim + 1), "a number or an array like the membrane")
     try:
         return np.broadcast_to(a, u.shape)
     except ValueError:

@@ -12,7 +12,16 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
-from pit_jax.plots.style import COLORS, GRAY, get_figure, get_ink, open_axes, read_values
+from pit_jax.checks.bounds import set_bounds, whole
+from pit_jax.plots.style import (
+    COLORS,
+    GRAY,
+    get_figure,
+    get_ink,
+    open_axes,
+    read_values,
+    use_integer_ticks,
+)
 
 # The width of the axes for which texts have their sizes. Other lengths are in hundredths of it.
 INCHES = 9.8
@@ -36,8 +45,11 @@ PANELS = (
     ("spike $s = a k$", 77.0),
 )
 BINS = 40
+# The most levels that all have a tick and a slot.
+MOST_SLOTS = 8
 
 
+@set_bounds(levels=whole(1))
 def neuron(
     membrane: ArrayLike | None = None,
     scale: ArrayLike | float | int | None = None,
@@ -58,8 +70,6 @@ def neuron(
         theme: light or dark; light by default.
         ax: axes to draw in, instead of a new figure.
     """
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1, got {levels}.")
     u = _make_example() if membrane is None else _read_membrane(membrane)
     a = _choose_scale(u, levels) if scale is None else _read_scale(scale, u.shape[1])
     with open_axes(ax, theme, width=10.0, height=4.6) as (axes,):
@@ -162,9 +172,14 @@ def _draw_distributions(
     _draw_bars(panels[2], count, 0.8 / len(a), 0.8 / len(a))
     spikes = a * count
     _draw_bars(panels[3], spikes, 0.03 * max(float(np.ptp(spikes)), 1e-9), 0.0)
-    for k in range(1, levels + 1):
+    # Of many thresholds those within the histogram.
+    shown = levels if levels <= MOST_SLOTS else min(levels, math.ceil(quotient.max()))
+    for k in range(1, shown + 1):
         panels[1].axvline(k - 0.5, color=get_ink(), lw=0.8, linestyle=":")
-    panels[2].set_xticks(range(levels + 1))
+    if levels <= MOST_SLOTS:
+        panels[2].set_xticks(range(levels + 1))
+    else:
+        use_integer_ticks(panels[2].xaxis)
 
 
 def _draw_bars(panel: Axes, values: Float[np.ndarray, "N C"], width: float, shift: float) -> None:
@@ -179,7 +194,7 @@ def _draw_bars(panel: Axes, values: Float[np.ndarray, "N C"], width: float, shif
 def _draw_inference(axes: Axes, levels: int) -> None:
     """Draw the same spike as the compiled network sends it: binary slots and folded weights."""
     y, side, left = 2.0, 3.2, 33.0
-    slots = min(levels, 8)
+    slots = min(levels, MOST_SLOTS)
     k = max(slots - 1, 1)
     words = f"At inference the count $k$ = {k} is sent as"
     axes.text(left - 1, y + side / 2, words, fontsize=9, ha="right", va="center")
@@ -198,6 +213,9 @@ def _draw_inference(axes: Axes, levels: int) -> None:
             color="black" if fired else get_ink(),
         )
     end = left + slots * (side - 0.2)
+    if levels > slots:
+        axes.text(end + 0.5, y + side / 2, "…", fontsize=9, va="center")
+        end += 2
     axes.text(end + 0.5, y + side / 2, "binary spikes in D slots", fontsize=9, va="center")
     _draw_arrow(axes, (end + 18, y + side / 2), (end + 22, y + side / 2))
     _draw_box(axes, "weights $a W$ of\nthe next layer", end + 29.5, y + side / 2, 15.0, SCALED, 6.0)

@@ -15,6 +15,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from pit_jax.checks.arrays import read_array
+from pit_jax.display import show_value
 from pit_jax.old_names import serve_old_names
 
 # The palette of Okabe and Ito. All colors here have a contrast of 1.9 or more to the paper of both
@@ -55,11 +57,16 @@ def open_axes(
 
     These are `ax`, one or several axes, or those of a new figure in `columns`, whose theme is light
     by default. Given axes keep their colors unless `theme` is given too. Raises ValueError for an
-    unknown theme and for another number of axes.
+    unknown theme, for another number of axes, and for anything else than axes.
     """
     if theme is not None and theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}.")
     axes: list[Axes] = [] if ax is None else list(np.ravel(np.asarray(ax, object)))
+    if wrong := [each for each in axes if not isinstance(each, Axes)]:
+        raise ValueError(
+            "ax must be axes of matplotlib, as figure.subplots() returns them, got "
+            f"{show_value(wrong[0])}."
+        )
     if axes and len(axes) != count:
         raise ValueError(f"this figure needs {count} axes, got {len(axes)}; or leave out ax.")
     if not axes:
@@ -154,7 +161,14 @@ def read_values(
     name: str, values: ArrayLike | float | int, dims: Sequence[int], shape: str
 ) -> np.ndarray:
     """Return an array of finite floats; raise ValueError unless it has one of `dims` dimensions."""
-    found = np.asarray(values).astype(float)
+    try:
+        # Not in JAX, which has 32 bits.
+        array = np.asarray(values)
+    except ValueError as error:  # Lists of different lengths.
+        raise ValueError(
+            f"{name} must be an array of real numbers, got {show_value(values)}."
+        ) from error
+    found = read_array(name, array).astype(float)
     if found.ndim not in dims or not found.size:
         raise ValueError(f"{name} must be {shape}, got the shape {found.shape}.")
     if not np.isfinite(found).all():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from pit_jax.checks.bounds import POSITIVE, set_bounds, whole
 from pit_jax.display import escape_math
 from pit_jax.plots.style import COLORS, get_figure, open_axes, read_values
 
@@ -25,6 +26,7 @@ SHAPE = (
 )
 
 
+@set_bounds(columns=whole(1))
 def frames(
     frames: ArrayLike,
     *,
@@ -54,8 +56,6 @@ def frames(
             f"frames draws at most {MOST_FRAMES} frames, got {steps}; give some of them, such as "
             "frames[::10], or use animate."
         )
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}.")
     columns = min(columns, steps)
     side, rows = 9.0 / max(columns, 4), -(-steps // columns)
     # The first row has a title, and each frame a line above it.
@@ -73,6 +73,7 @@ def frames(
     return get_figure(panels[0])
 
 
+@set_bounds(fps=POSITIVE)
 def animate(
     frames: ArrayLike,
     path: str | Path | None = None,
@@ -95,8 +96,6 @@ def animate(
         theme: light or dark; light by default.
     """
     values = _read_frames(frames)
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be above 0, got {fps}.")
     writer = None if path is None else _find_writer(Path(path))
     steps, tall, wide, channels = values.shape
     with open_axes(None, theme, width=4.0, height=0.6 + 3.0 * tall / wide) as (axes,):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pit_jax import plots
 from pit_jax.plots import video
-from pit_jax.plots.style import COLORS, THEMES
+from pit_jax.plots.style import COLORS, THEMES, open_axes
 
 SPIKES = np.array([[0, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]])
 MEMBRANE, SENT = np.array([0.2, 1.3, -0.5, 2.2]), np.array([0.0, 1.0, 0.0, 2.0])
@@ -270,6 +270,9 @@ def test_notebooks_show_a_figure():
     [
         (lambda: plots.raster(np.ones((2, 3, 4))), r"got the shape \(2, 3, 4\)"),
         (lambda: plots.raster([0, np.nan]), "spikes must be finite"),
+        (lambda: plots.raster("spikes"), "spikes must be an array of real numbers, got <U6"),
+        (lambda: plots.raster([[1], [1, 0]]), r"of real numbers, got \[\[1\], \[1, 0\]\]"),
+        (lambda: plots.raster(SPIKES * 1j), "of real numbers, got complex128"),
         (
             lambda: plots.raster(SPIKES, theme="blue"),
             "theme must be one of light, dark, got 'blue'",
@@ -278,12 +281,19 @@ def test_notebooks_show_a_figure():
         (lambda: plots.trace(MEMBRANE, SENT[:3]), r"membrane's shape \(4,\), got \(3,\)"),
         (lambda: plots.trace(MEMBRANE, scale=[1.0, 2.0]), r"got the shape \(2,\)"),
         (lambda: plots.trace(MEMBRANE, levels=0), "levels must be at least 1, got 0"),
+        (lambda: plots.trace(MEMBRANE, levels=2.5), "levels must be a whole number, got 2.5"),
+        (lambda: plots.trace(MEMBRANE, scale="a"), "scale must be an array of real numbers"),
+        (lambda: plots.trace(MEMBRANE, thresholds=np.nan), "thresholds must be finite"),
+        (lambda: plots.trace(MEMBRANE, thresholds=np.ones((2, 2))), r"\[K\], got the shape"),
         (lambda: plots.heatmap({}), "counts has no layers"),
         (lambda: plots.heatmap(np.ones(3)), r"\[layers, T\], or a dict of layers, got the shape"),
         (lambda: plots.frames(np.ones((2, 3, 3, 4))), r"got the shape \(2, 3, 3, 4\)"),
         (lambda: plots.frames(np.ones((61, 2, 2))), "at most 60 frames, got 61"),
         (lambda: plots.frames(FRAMES, columns=0), "columns must be at least 1, got 0"),
-        (lambda: plots.animate(FRAMES, fps=0.0), "fps must be above 0, got 0"),
+        (lambda: plots.frames(FRAMES, columns=2.0), "columns must be a whole number, got 2.0"),
+        (lambda: plots.animate(FRAMES, fps=0.0), "fps must be more than 0, got 0"),
+        (lambda: plots.animate(FRAMES, fps="5"), "fps must be a finite number, got '5'"),
+        (lambda: plots.neuron(levels="4"), "levels must be a whole number, got '4'"),
         (lambda: plots.neuron(np.ones((3, 7))), "at most 6 channels, got 7"),
         (lambda: plots.neuron(np.ones((3, 2)), [1.0] * 3), r"a number or \[2\], got the shape"),
         (lambda: plots.neuron(scale=-1.0), "scale must be above 0, got -1"),
@@ -292,6 +302,21 @@ def test_notebooks_show_a_figure():
 def test_wrong_arrays_raise(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_a_neuron_of_many_levels_has_few_ticks_and_slots():
+    (axes,) = plots.neuron(levels=40).axes
+    _, quotient, count, _ = axes.child_axes
+    assert len(list_ticks(count.xaxis)) < 12 and quotient.get_xlim()[1] < 10
+    assert [each.get_text() for each in axes.texts].count("…") == 1
+
+
+def test_axes_of_another_kind_raise():
+    with (
+        pytest.raises(ValueError, match="ax must be axes of matplotlib, .*, got <Figure size"),
+        open_axes(Figure(), None, height=1.0, width=1.0),
+    ):
+        pass
 
 
 def test_the_error_without_matplotlib_names_the_extra():
