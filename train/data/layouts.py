@@ -241,9 +241,11 @@ def _read_table(table: Path, kind: FileKind) -> tuple[_Source, list[str]]:
     rows = read_table(table, HEADER)
     if not rows:
         raise UserError(f"{table} has no rows. {HEADER}")
-    if missing := [name for name in ("file", "label") if name not in rows[0]]:
+    # Of a row that is too short, the last columns are missing.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    if missing := [name for name in ("file", "label") if name not in columns]:
         raise UserError(
-            f"{table} has no column {' and '.join(missing)}, but {', '.join(rows[0])[:200]}. "
+            f"{table} has no column {' and '.join(missing)}, but {', '.join(columns)[:200]}. "
             f"{HEADER}"
         )
     files, splits, seen = [], [], set()

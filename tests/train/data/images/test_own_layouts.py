@@ -127,6 +127,7 @@ def test_a_rare_class_of_a_table_need_not_be_tested_on(tmp_path):
     [
         ("file,label", ["ant/0.png,ant", "ant/7.png,ant"], "no file .*/ant/7.png. File names are"),
         ("file,label", ["ant/0.png,ant", "ant/1.png,"], "a row has no file or no label"),
+        ("file,label", ["ant/0.png", "ant/1.png,ant"], "a row has no file or no label"),
         ("file,label", ["ant/0.png,ant", "ant/0.png,bee"], "names ant/0.png twice"),
         ("file,label", ["ant/0.png,ant", "ant/1.png,ant"], "two or more classes, got 'ant'"),
         (
