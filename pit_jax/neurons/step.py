@@ -14,7 +14,16 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, POSITIVE, set_bounds
+from pit_jax.checks.bounds import (
+    DECAY,
+    FIRING,
+    LEVELS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RESET,
+    at_least,
+    set_bounds,
+)
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import (
     clipped_round,
@@ -108,6 +117,7 @@ def lif_fire(
     return decay * reset(u, s, threshold=threshold, detach=detach_reset), s
 
 
+@set_bounds(spike=FIRING, reset=RESET)
 def lif_step(
     v: Float[Array, "*N"],
     current: Float[Array, "*N"],
@@ -164,6 +174,7 @@ def clif_fire(
     return (1 - 1 / tau) * v, m, s
 
 
+@set_bounds(tau=at_least(1), spike=FIRING)
 def clif_step(
     state: tuple[Array, Array],
     current: Float[Array, "*N"],
@@ -174,6 +185,9 @@ def clif_step(
     detach_reset: bool = False,
 ) -> tuple[tuple[Array, Array], Float[Array, "*N"]]:
     """Return CLIF's state, membrane and complementary potential m, and spikes after one step."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        # One array with a batch of 2 would be taken apart in silence.
+        raise ValueError("the state of clif_step must be a pair of arrays, (v, m).")
     v, m = state
     u = charge(v, current, decay=1 - 1 / tau)
     s = fire(u, threshold=threshold, spike=spike)
@@ -225,6 +239,7 @@ def ilif_step(
     return soft_reset(u, s, detach=detach_reset), s
 
 
+@set_bounds(reset=RESET)
 def pit_step(
     v: Float[Array, "*N"],
     current: Float[Array, "*N"],
@@ -240,8 +255,10 @@ def pit_step(
     """Return membrane and spikes a * k of a PIT neuron after one step (Eqs. 9-13).
 
     `a` > 0 is the scale of this step, which broadcasts as in `pit_fire`. The module PIT also keeps
-    it above a floor. `reset` is `soft_reset` or `clearing_reset`.
+    it above a floor. `reset` is `soft_reset` or `clearing_reset`, which `hard_reset` means too.
     """
+    # hard_reset is u (1 - s), which is 0 for s = 1, but not for a scaled spike s = a k.
+    reset = clearing_reset if reset is hard_reset else reset
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = pit_fire(u, a, levels=levels, strength=strength)
     return reset(u, s, detach=detach_reset), s

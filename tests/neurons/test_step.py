@@ -1,6 +1,7 @@
 """Charge and resets by hand; whole steps from plain JAX and nnx against the modules."""
 
 from functools import partial
+from inspect import unwrap
 
 import jax
 import jax.numpy as jnp
@@ -96,11 +97,26 @@ def test_scanned_steps_of_pit_equal_the_neuron_with_its_scales(x64, reset):
     x = draw_currents((4, 6, 3), jnp.float64)
     neuron = PIT(levels=3, reset=reset)
     variables = neuron.init(jax.random.key(0), x)
-    step = partial(pit_step, levels=3, reset=neuron.reset)
+    step = partial(pit_step, levels=3, reset=reset)
     steps = (jnp.moveaxis(x, 1, 0), variables["params"]["a"])
     _, y = jax.lax.scan(lambda v, inputs: step(v, *inputs), jnp.zeros_like(x[:, 0]), steps)
     np.testing.assert_array_equal(jnp.moveaxis(y, 0, 1), neuron.apply(variables, x))
     assert y.any()
+
+
+@pytest.mark.parametrize(
+    "step, message",
+    [
+        (lambda: lif_step(REST, REST, reset="hard"), "reset must be a function, got 'hard'"),
+        (lambda: pit_step(REST, REST, 1.0, reset="soft"), "reset must be a function, got 'soft'"),
+        (lambda: clif_step((REST, REST), REST, tau=0.5), "tau must be at least 1, got 0.5"),
+        # Its two rows would be taken for v and m. Without the type checker of these tests.
+        (lambda: unwrap(clif_step)(REST[:2], REST[:2]), r"must be a pair of arrays, \(v, m\)"),
+    ],
+)
+def test_wrong_arguments_of_steps_are_refused(step, message):
+    with pytest.raises(ValueError, match=message):
+        step()
 
 
 class Recurrent(nnx.Module):
