@@ -149,7 +149,8 @@ def _find_class(name: str) -> Any:
         import tonic
     except ImportError as error:
         raise UserError(
-            f"tonic/{name} is read by tonic, which is not installed: pip install tonic."
+            f"tonic/{name} is read by tonic, which is not installed: "
+            "pip install 'pit-jax[events]', or in a clone pip install '.[events]'."
         ) from error
     known = [key for key, each in vars(tonic.datasets).items() if inspect.isclass(each)]
     if name not in known:

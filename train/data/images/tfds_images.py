@@ -106,7 +106,7 @@ def _open(name: str, root: Path) -> _Prepared:
     except ImportError as error:
         raise UserError(
             f"tfds/{name} is read by tensorflow_datasets, which is not installed: "
-            "pip install tensorflow-datasets."
+            "pip install 'pit-jax[tfds]', or in a clone pip install '.[tfds]'."
         ) from error
     folder = _find(name, root) or _prepare(tfds, name, root)
     with reading(folder, "a folder of TensorFlow Datasets", error=UserError, advice=AGAIN):

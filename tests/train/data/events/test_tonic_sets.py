@@ -159,5 +159,5 @@ def test_a_damaged_recording_is_named(tmp_path, monkeypatch):
 
 def test_the_error_without_tonic_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tonic", None)
-    with pytest.raises(UserError, match="is read by tonic, which is not installed: pip install"):
+    with pytest.raises(UserError, match=r"which is not installed: pip install 'pit-jax\[events\]'"):
         load("tonic/POKERDVS", tmp_path)

@@ -160,7 +160,7 @@ def test_a_missing_data_set_is_prepared_by_tfds(tmp_path, monkeypatch, capsys):
 
 def test_the_error_without_tensorflow_datasets_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UserError, match=r"not installed: pip install tensorflow-datasets"):
+    with pytest.raises(UserError, match=r"not installed: pip install 'pit-jax\[tfds\]', or"):
         load("tfds/flowers", tmp_path)
 
 
