@@ -90,7 +90,7 @@ def test_a_maximum_of_sums_of_binary_spikes_folds():
         (lambda x: nn.Dense(5)(PIT()(x)), "PIT_0 reads values without a time axis. Repeat images"),
         (
             make_network_after(nn.relu),
-            "no rule for relu, in CustomNetwork. Put a neuron of pit_jax.neurons in its place",
+            "no rule for relu, in CustomNetwork. Use a neuron of pit_jax.neurons instead of an",
         ),
         (make_network_after(abs), "no rule for abs, in CustomNetwork. .*; there are rules"),
         (
