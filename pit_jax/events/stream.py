@@ -33,6 +33,10 @@ class OrderError(ValueError):
         self.where = where
 
 
+class SensorError(ValueError):
+    """An event outside of the sensor."""
+
+
 class ClockError(ValueError):
     """Times that start again because the clock of the camera wrapped."""
 
@@ -112,7 +116,7 @@ def check_order(t: Integer[np.ndarray, " N"]) -> None:
 
 
 def check_sensor(events: object, height: int, width: int) -> None:
-    """Raise ValueError at the first event outside of `height` x `width` pixels."""
+    """Raise SensorError at the first event outside of `height` x `width` pixels."""
     checked = convert_events(events)
     check_pixels(checked["x"], checked["y"], height, width)
 
@@ -120,11 +124,11 @@ def check_sensor(events: object, height: int, width: int) -> None:
 def check_pixels(
     x: Integer[np.ndarray, " N"], y: Integer[np.ndarray, " N"], height: int, width: int
 ) -> None:
-    """Raise ValueError at the first pixel outside of a sensor of `height` x `width` pixels."""
+    """Raise SensorError at the first pixel outside of a sensor of `height` x `width` pixels."""
     if not len(x) or (x.max() < width and y.max() < height):
         return
     i = int(np.argmax((x >= width) | (y >= height)))
-    raise ValueError(
+    raise SensorError(
         f"event {i} is at x={x[i]}, y={y[i]}, outside of a sensor of height={height}, "
         f"width={width}."
     )

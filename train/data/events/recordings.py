@@ -18,7 +18,7 @@ from PIL import Image
 from pit_jax.display import print_text, show_name
 from pit_jax.events import SkippedWords, integrate_by_number, integrate_by_time
 from pit_jax.events.headers import CameraError
-from pit_jax.events.stream import ClockError, OrderError, check_order
+from pit_jax.events.stream import ClockError, OrderError, SensorError, check_order
 from pit_jax.reading import FileError, reading
 
 from ...errors import UserError
@@ -291,6 +291,10 @@ def integrate(recording: Recording, events: np.ndarray, frames: Frames, notes: N
         raise UserError(
             f"{_make_error(recording, f'events must be in order of time, but {error.where}')}\n"
             "Or set --config.data.unsorted=sort, or skip, which drops such events."
+        ) from error
+    except SensorError as error:
+        raise UserError(
+            f"{_make_error(recording, error)}\nOr is it of another camera than the others?"
         ) from error
     except ClockError as error:
         raise UserError(_name(recording, error)) from error
