@@ -35,10 +35,16 @@ def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H
 
 
 @set_bounds(num_steps=whole(1))
-def repeat_over_time(
-    current: Float[Array, "B t H W C"], num_steps: int
-) -> Float[Array, "B T H W C"]:
-    """Repeat the current of one step, which is computed once, for every step (direct encoding)."""
+def repeat_over_time(current: Float[Array, "B t ..."], num_steps: int) -> Float[Array, "B T ..."]:
+    """Repeat the current of one step, which is computed once, for every step (direct encoding).
+
+    Raises ValueError unless T is 1 or `num_steps`.
+    """
+    if current.ndim < 2 or current.shape[1] not in (1, num_steps):
+        raise ValueError(
+            f"repeat_over_time takes one step [B, 1, ...], got {current.shape}; add the axis of "
+            "time with x[:, None]."
+        )
     # A broadcast, so that the layers before it run once and not once per step.
     batch, _, *rest = current.shape
     return jnp.broadcast_to(current, (batch, num_steps, *rest))

@@ -135,7 +135,7 @@ class _NetworkWalk:
             raise NotFoldable(
                 f"{what} reads values without a time axis.",
                 "Repeat images over time before it, to [B, T, ...], e.g. with "
-                "pit_jax.layers.repeat_over_time.",
+                "pit_jax.layers.repeat_over_time(x[:, None], num_steps).",
             )
         if self.before is Stage.MEAN:
             raise NotFoldable(

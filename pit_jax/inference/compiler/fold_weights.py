@@ -138,6 +138,13 @@ def _read_window(
 ) -> tuple[Shape, tuple[tuple[int, int], ...]]:
     """Return strides and padding of a convolution; raises NotFoldable for unsupported options."""
     module = layer.module
+    if len(shape) != 3 or kernel.ndim != 4:
+        raise NotFoldable(
+            f"{layer.path} is a convolution over {kernel.ndim - 2} axes, for which there is no "
+            "rule.",
+            "Use one over H and W; an axis of size 1 can be added with a reshape to [B, T, 1, L, "
+            "C].",
+        )
     if module.mask is not None:
         raise NotFoldable(
             f"{layer.path} has a mask, for which there is no rule.", "Put it in the kernel."

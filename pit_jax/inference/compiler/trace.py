@@ -30,6 +30,8 @@ from pit_jax.old_names import serve_old_names
 NORMS = (nn.BatchNorm, BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
 SPIKING = (*NEURONS.values(), NormedLIF)
 LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
+# Without a rule, as are classes derived from nn.Conv.
+OTHER_CONVOLUTIONS = (nn.Conv, nn.ConvLocal, nn.ConvTranspose)
 # Jitted functions of pit_jax that have a rule of their own and keep their names in a trace.
 NAMED = ("adaptive_avg_pool", "linear_attention")
 # Arguments of modules that switch from training to evaluation, with their values for it.
@@ -221,9 +223,16 @@ def _mark_layer(
     """Call a method of a module; add an equation for it if it is a layer."""
     module, out = context.module, run(*args, **kwargs)
     # A subclass of a layer may compute something else, so its operations are followed instead.
-    if context.method_name != "__call__" or type(module) not in LAYERS:
+    if context.method_name != "__call__":
         return out
     path = "/".join(module.path) or type(module).__name__  # Without a path it is called alone.
+    if type(module) not in LAYERS:
+        if isinstance(module, OTHER_CONVOLUTIONS):  # They would be refused for a reshape.
+            raise NotFoldable(
+                f"{path} is of the class {type(module).__name__}, for which there is no rule.",
+                "Use nn.Conv itself.",
+            )
+        return out
     given = [*args, *kwargs.values()]
     x, rest = given[0], given[1:]
     switches = (getattr(module, "use_running_average", None), *rest)

@@ -14,6 +14,7 @@ from pit_jax.analysis import energy
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference.compiler.remedies import REMEDIES
 from pit_jax.inference.compiler.trace import make_apply
+from pit_jax.layers import repeat_over_time
 from pit_jax.neurons import IF, LIF, PIT, PITFull
 from tests.helpers import jit_once
 from tests.inference.checks import assert_runtime_equals_program
@@ -250,6 +251,29 @@ def test_refusals_name_the_remedy(run, message):
     with pytest.raises(NotFoldable, match=message) as error:
         compile_function(run)
     assert error.value.remedy and str(error.value).endswith(error.value.remedy)
+
+
+@pytest.mark.parametrize(
+    "layer, message",
+    [
+        (
+            lambda: nn.ConvTranspose(3, (3, 3)),
+            "ConvTranspose_0 is of the class .* Use nn.Conv itself",
+        ),
+        (lambda: nn.Conv(3, (3,)), "Conv_0 is a convolution over 1 axes, .* Use one over H and W"),
+    ],
+)
+def test_other_convolutions_are_refused(layer, message):
+    x = np.ones((2, 2, 4, 4, 3), np.float32)
+    with pytest.raises(NotFoldable, match=message):
+        compile_function(lambda x: nn.Dense(5)(PIT()(layer()(x)).mean((2, 3))), x)
+
+
+def test_an_image_without_the_axis_of_time_is_not_repeated():
+    x = jnp.asarray(X)
+    assert repeat_over_time(x[:, :1], 3).shape == (6, 3, 12)
+    with pytest.raises(ValueError, match=r"takes one step \[B, 1, ...\], got \(6, 2, 12\); add"):
+        repeat_over_time(x, 3)
 
 
 def test_layers_inside_vmap_are_refused():
