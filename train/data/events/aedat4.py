@@ -9,7 +9,6 @@ import importlib.util
 import io
 import json
 import os
-import signal
 import struct
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 
 from pit_jax.events import EVENT, convert_events
 from pit_jax.events.files import open_recording
-from pit_jax.reading import FileError, plan_process
+from pit_jax.reading import FileError, has_run_out_of_time, plan_process
 from pit_jax.signals import hold_signals
 
 from ...errors import UserError
@@ -79,7 +78,7 @@ def _try_to_decode(path: str, size: int) -> np.ndarray | str | None:
         return _ask(decoder, path, size)
     except (EOFError, BrokenPipeError, struct.error):
         _stop_decoder()
-        return "decoding it does not end" if decoder.returncode == -signal.SIGALRM else None
+        return "decoding it does not end" if has_run_out_of_time(decoder.returncode) else None
     except BaseException:
         _stop_decoder()  # Another answer may be on its way.
         raise

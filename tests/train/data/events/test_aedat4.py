@@ -67,17 +67,31 @@ def test_a_decoder_that_crashes_takes_nothing_down(good, act, monkeypatch, code)
     assert np.array_equal(read_aedat4(good), make_stream(0))
 
 
-def test_a_decoder_that_does_not_end_is_ended(good, monkeypatch):
+@pytest.mark.parametrize("loop", ["while True: pass", "import time; time.sleep(60)"])
+def test_a_decoder_that_computes_or_waits_for_ever_is_ended(good, monkeypatch, loop):
     monkeypatch.setattr(aedat4, "SECONDS", 0.3)
     source = aedat4.CHILD.read_text()
     script = good.with_name("child.py")
-    script.write_text(source.replace("    decoder = open_file(path)", "    while True: pass"))
+    script.write_text(source.replace("    decoder = open_file(path)", f"    {loop}"))
     monkeypatch.setattr(aedat4, "CHILD", script)
     aedat4._stop_decoder()
     with pytest.raises(ValueError, match=r"good.aedat4 is not .*\(decoding it does not end"):
         read_aedat4(good)
     monkeypatch.undo()
     assert np.array_equal(read_aedat4(good), make_stream(0))
+
+
+def test_a_busy_machine_does_not_make_a_good_file_a_damaged_one(good, monkeypatch):
+    monkeypatch.setattr(aedat4, "SECONDS", 0.3)
+    source = aedat4.CHILD.read_text()
+    script = good.with_name("child.py")
+    slow = "import time; time.sleep(0.6); decoder = open_file(path)"
+    script.write_text(source.replace("decoder = open_file(path)", slow))
+    monkeypatch.setattr(aedat4, "CHILD", script)
+    aedat4._stop_decoder()
+    assert np.array_equal(read_aedat4(good), make_stream(0))
+    monkeypatch.undo()
+    aedat4._stop_decoder()
 
 
 def test_a_decoder_cannot_take_all_memory(good, monkeypatch):
