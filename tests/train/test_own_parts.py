@@ -160,7 +160,7 @@ def test_every_program_reads_a_run_of_own_parts(folder, finished, capsys):
     assert found["accuracy"] == summary["last_accuracy"] and found["rates"] == {}
     assert found["classes"] == ["horizontal", "vertical"]
     error = get_error(capsys, run_export, run, "--format", "directory")
-    assert "neuron.name is 'own_parts:Leaky', which the compiler does not support (no" in error
+    assert "neuron.name is 'own_parts:Leaky', which the compiler does not support (" in error
     assert "It supports IF, LIF, " in error and error.count("own_parts") == 1
     assert run_program(run_report, run, "--out", folder / "report.html") == 0
     page = (folder / "report.html").read_text()
