@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from pit_jax.checks.bounds import POSITIVE, set_bounds, whole
 from pit_jax.display import escape_math
+from pit_jax.paths import read_path
 from pit_jax.plots.style import COLORS, get_figure, open_axes, read_values
 
 ON, OFF = COLORS[1], COLORS[0]
@@ -90,13 +91,14 @@ def animate(
     Args:
         frames: `[T, H, W, 2]`, `[T, H, W]`, `[T, H, W, 1]` or `[T, H, W, 3]`, drawn as `frames`
             draws them.
-        path: a file that ends in .gif or .mp4.
+        path: a file that ends in .gif or .mp4; its folder is made if it is missing.
         fps: frames per second.
         title: a title.
         theme: light or dark; light by default.
     """
     values = _read_frames(frames)
-    writer = None if path is None else _find_writer(Path(path))
+    file = None if path is None else read_path(path)
+    writer = None if file is None else _find_writer(file)
     steps, tall, wide, channels = values.shape
     with open_axes(None, theme, width=4.0, height=0.6 + 3.0 * tall / wide) as (axes,):
         pictures = _paint_frames(values, axes)
@@ -112,9 +114,10 @@ def animate(
         return shown, label
 
     animation = FuncAnimation(get_figure(axes), show, frames=steps, interval=1000 / fps, blit=False)
-    if writer is not None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         # Matplotlib's type hints allow integers only; its writers take floats too.
-        animation.save(str(path), writer=writer, fps=cast(int, fps))
+        animation.save(str(file), writer=writer, fps=cast(int, fps))
     return animation
 
 

@@ -159,7 +159,7 @@ def test_frames_are_in_rows(tmp_path):
 
 
 def test_an_animation_shows_each_frame_with_its_step(tmp_path):
-    file = tmp_path / "film.gif"
+    file = tmp_path / "new" / "film.gif"
     animation = plots.animate(FRAMES, file, fps=4.0, title="$a$")
     with Image.open(file) as film:
         assert (film.n_frames, film.info["duration"]) == (3, 250)
