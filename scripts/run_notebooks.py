@@ -40,8 +40,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
         client.execute(env=make_environment(style))
         clean(notebook)
         text = nbformat.writes(notebook)
-        for place in (folder, str(ROOT), sys.prefix, str(Path.home())):
-            if place in text:
+        for place in (folder, str(ROOT), sys.prefix, os.path.expanduser("~")):
+            if place not in ("/", "~") and place in text:
                 sys.exit(f"error: {path} prints {place}, a path of this machine.")
     return notebook
 

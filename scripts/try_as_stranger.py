@@ -32,18 +32,18 @@ OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MF
 
 
 def call(command: Sequence[str | Path], folder: Path, environment: dict[str, str]) -> str:
-    """Run a command in a folder and return what it prints; end the program if it fails."""
+    """Run a command in a folder and return its standard output; end the program if it fails."""
     done = subprocess.run(
         command,
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
     )
     if done.returncode:
-        sys.exit(f"error: {shlex.join(map(str, command))} failed:\n{done.stdout[-5000:]}")
+        said = done.stdout[-5000:] + done.stderr[-5000:]
+        sys.exit(f"error: {shlex.join(map(str, command))} failed:\n{said}")
     return done.stdout
 
 
