@@ -15,7 +15,7 @@ from pit_jax.run import Run
 
 from .. import data
 from ..data import Dataset, Split
-from ..data.dataset import check_memory
+from ..data.dataset import DataNotFound, check_memory
 from ..errors import UserError
 from . import restore
 from .network import load_network
@@ -57,7 +57,13 @@ def open_folder(workdir: Path, checkpoint: str, data_dir: Path | None = None) ->
         return loaded
 
     def take(split: str, count: int | None) -> tuple[np.ndarray, np.ndarray]:
-        return take_samples(select_split(load(), split), count)
+        try:
+            dataset = load()
+        except DataNotFound as error:
+            raise UserError(
+                f"{error}\nIf they have moved, open the run with data_dir=PLACE."
+            ) from error
+        return take_samples(select_split(dataset, split), count)
 
     layout = read_layout(workdir) or load()
     # Searched again, because a run that still trains may have deleted the first one.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pit_jax.run import Run, open_run
 from tests.train.helpers import limit_devices
 from train import data
-from train.data.dataset import DiskSplit
+from train.data.dataset import DataNotFound, DiskSplit
 from train.evaluate.measure import evaluate
 from train.program.inputs import make_normalize
 from train.run import opened, subset
@@ -52,6 +53,17 @@ def test_a_run_is_used_without_its_data(finished_run, monkeypatch):
     monkeypatch.setattr(data, "load", None)
     run = open_run(str(finished_run))
     assert run.predict(np.zeros((2, *run.shape), np.uint8)).shape == (2, 10)
+
+
+def test_data_that_have_moved_are_found_with_data_dir(finished_run, monkeypatch):
+    def find_nothing(**config):
+        raise DataNotFound("digits", [(Path("data"), "its files")], "make")
+
+    monkeypatch.setattr(data, "load", find_nothing)
+    with pytest.raises(
+        ValueError, match=r"(?s)was not found.*If they have moved, .* data_dir=PLACE"
+    ):
+        open_run(finished_run).images()
 
 
 def test_a_run_of_an_older_version_loads_its_data(run, finished_run, monkeypatch):
