@@ -46,7 +46,9 @@ def read_input(x: Any, shape: Sequence[int], dtype: str, largest: float | None) 
     # floats, pixels would be far beyond the largest input.
     if [*x.shape[1:]] != [*shape] or x.dtype != dtype or not len(x):
         advice = ""
-        if x.dtype != dtype:
+        if dtype == "uint8" and jnp.issubdtype(x.dtype, jnp.integer) and x.dtype != dtype:
+            advice = ' Convert pixels with astype("uint8").'
+        elif x.dtype != dtype:
             other = NORMALIZED if dtype == "uint8" else PIXELS
             advice = f" A file exported with input='{other}' takes {DTYPES[other]}."
         raise ValueError(

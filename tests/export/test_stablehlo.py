@@ -95,6 +95,8 @@ def test_a_module_takes_raw_pixels_if_the_program_normalizes_them(tmp_path):
         assert np.array_equal(floats(each), want)
     with pytest.raises(ValueError, match="float32.*A file exported with input='normalized' takes"):
         raw(x)
+    with pytest.raises(ValueError, match=r'got .* int32. Convert pixels with astype\("uint8"\)'):
+        raw(BYTES.astype(np.int32))
     with pytest.raises(ValueError, match="uint8.*A file exported with input='pixels' takes uint8"):
         floats(BYTES)
     with pytest.warns(UserWarning, match="% of the input values are beyond"):
