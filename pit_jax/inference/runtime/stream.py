@@ -40,7 +40,7 @@ class Decision(NamedTuple):
 Advance = Callable[[Any, Any, int], tuple[Any, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stream:
     """A program that takes one frame per call.
 
@@ -108,6 +108,12 @@ class Stream:
         if not state.steps:
             raise ValueError("frames is empty; pass at least one frame.")
         return Decision(decided, steps)
+
+    def __str__(self) -> str:
+        shape = ", ".join(map(str, self.reader.pixels.shape))
+        return f"stream of frames [B, {shape}], num_steps={self.num_steps}"
+
+    __repr__ = __str__
 
 
 def is_confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:

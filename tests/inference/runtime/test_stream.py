@@ -41,6 +41,12 @@ def test_the_last_logits_equal_the_programs(streaming):
     assert np.array_equal(feed(stream, frames)[1][-1], program(frames))
 
 
+def test_a_stream_prints_its_steps_and_the_shape_of_a_frame(streaming):
+    _, stream, frames = streaming
+    shape = ", ".join(map(str, frames.shape[2:]))
+    assert repr(stream) == str(stream) == f"stream of frames [B, {shape}], num_steps=3"
+
+
 def test_logits_are_the_mean_over_the_steps_so_far(streaming):
     _, stream, frames = streaming
     state, seen = feed(stream, frames[:, :2])
