@@ -250,6 +250,8 @@ def _read_labels(place: _Place, labels: np.ndarray) -> np.ndarray:
         raise place.refuse(f"labels must be [N], a class for each image, got {labels.shape}{how}")
     if labels.size and labels.dtype.kind not in "iu":
         how = '; use labels.astype("int32")' if _is_whole(labels) else ""
+        if labels.dtype.kind in "US":
+            how = '; give the place of each name in a list, and this list as "classes"'
         raise place.refuse(f"labels must be whole numbers, got {labels.dtype}{how}")
     if labels.size:
         least, most = int(labels.min()), int(labels.max())

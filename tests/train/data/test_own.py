@@ -244,7 +244,10 @@ BROKEN = [
     (lambda: make(test=(GRAY, LABELS - 1)), "test: labels must be 0 to K - 1 .*, got -1 to 1"),
     (lambda: make(test=(GRAY, LABELS + 2**40)), "test: labels must be 0 to K - 1"),
     (lambda: make(test=(GRAY, LABELS / 2)), "test: labels must be whole numbers, got float64"),
-    (lambda: make(test=(GRAY, ["a", "b", "c"])), "test: labels must be whole numbers, got <U1"),
+    (
+        lambda: make(test=(GRAY, ["a", "b", "c"])),
+        "test: labels must be whole numbers, got <U1; give the place of each name in a list",
+    ),
     (lambda: make(test=(GRAY, np.eye(3))), r"test: labels must be \[N\].*, got \(3, 3\)"),
     (lambda: make(classes=("a", "b")), "train: labels must be 0 to 1, one for each class, got 2"),
     (lambda: make(classes="ab"), "classes must be a list of their names, got 'ab'"),
