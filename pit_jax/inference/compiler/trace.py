@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import batching
 
+from pit_jax.display import show_value
 from pit_jax.inference.compiler.operations import Flattener, Operation
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.jaxprs import get_shape
@@ -146,6 +147,18 @@ def make_apply(model: Any) -> Apply:
         name = model.__name__
         raise ValueError(f"model must be a Flax module, got the class {name}; pass {name}(...).")
     if callable(model):
+        try:
+            inspect.signature(model).bind(None, None)
+        except (
+            TypeError
+        ) as error:  # nnx and Equinox: a module has its variables, and takes x alone.
+            raise ValueError(
+                "model must be a Flax module, or a function of variables and inputs; got "
+                f"{show_value(model)}. For a module of nnx or Equinox pass "
+                "lambda variables, x: model(x)."
+            ) from error
+        except ValueError:  # A function without a signature.
+            pass
         return model
     raise ValueError(
         "model must be a Flax module, or a function apply(variables, x) that returns logits; "
@@ -296,6 +309,12 @@ def _explain_flax_errors() -> Iterator[None]:
         raise ValueError(
             "variables lack a collection of the network. Pass all that network.init returned, "
             "such as {'params': ..., 'batch_stats': ...}, and not the parameters alone."
+        ) from error
+    except flax.errors.TraceContextError as error:
+        raise NotFoldable(
+            "an nnx module changes its variables or random numbers.",
+            "Switch it to evaluation with model.eval(); and set to_nnx__rngs = None in each "
+            "nnx.bridge.ToNNX, which needs random numbers in initialization only.",
         ) from error
     except (flax.errors.ModifyScopeVariableError, flax.errors.InvalidRngError) as error:
         is_random = isinstance(error, flax.errors.InvalidRngError)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import Array
 
 from pit_jax.analysis import energy
@@ -289,6 +290,29 @@ def test_models_that_are_not_networks_are_refused():
         make_apply({"params": {}})
     with pytest.raises(ValueError, match=r"got the class FeatureNetwork; pass FeatureNetwork\("):
         make_apply(FeatureNetwork)
+
+
+class Net(nnx.Module):
+    """The network of features in nnx, with the neuron of linen."""
+
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.hidden = nnx.Linear(12, 9, rngs=rngs)
+        self.neuron = nnx.bridge.ToNNX(PIT(levels=4), rngs=rngs)
+        self.head = nnx.Linear(9, 5, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.head(self.neuron(self.hidden(x))).mean(axis=1)
+
+
+def test_an_nnx_module_compiles_as_a_function_without_random_numbers():
+    net = nnx.bridge.lazy_init(Net(), jnp.asarray(X))
+    with pytest.raises(ValueError, match="nnx or Equinox pass lambda variables, x: model"):
+        compile(net, None, X)
+    with pytest.raises(NotFoldable, match="to_nnx__rngs = None in each"):
+        compile(lambda _, x: net(x), None, X)
+    net.neuron.to_nnx__rngs = None
+    assert_equals(compile(lambda _, x: net(x), None, X), net(X))
 
 
 def test_missing_variables_and_wrong_inputs_are_refused(features, program):
