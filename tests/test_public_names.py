@@ -72,6 +72,11 @@ def test_reports_and_costs_in_jupyter():
     assert '<td style="text-align: right">9</td>' in rows[2]
 
 
+def test_a_report_of_one_sample_says_so():
+    report = Report(1, True, True, [LayerProof("PIT_0", [True], 0.5)], 0)
+    assert str(report).startswith("verified on 1 sample: spikes of 1 of 1 layers")
+
+
 def test_a_report_that_is_false_says_where():
     report = Report(8, True, False, [LayerProof("PIT_0", [True, False], 0.5)], 0)
     assert not report and str(report).splitlines() == [

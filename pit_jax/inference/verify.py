@@ -134,8 +134,9 @@ class Report:
     def __str__(self) -> str:
         spikes = sum(all(row.equal) for row in self.layers)
         logits = "and logits are equal" if self.logits_equal else "are equal, logits are not"
+        samples = "1 sample" if self.samples == 1 else f"{self.samples:,} samples"
         lines = [
-            f"{'verified' if self else 'NOT EQUAL'} on {self.samples:,} samples: spikes of "
+            f"{'verified' if self else 'NOT EQUAL'} on {samples}: spikes of "
             f"{spikes} of {len(self.layers)} layers {logits}"
         ]
         if not self.untouched:
