@@ -124,6 +124,10 @@ def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
 def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Return in words how two descriptions of data differ, by key."""
     changes = {}
+    # A run with validation images selects its best epoch on them, and not on the test images.
+    if (key := "validation") in was.keys() ^ now.keys():
+        old, new = ("some" if key in each else "no" for each in (was, now))
+        changes[key] = f"there were {old} validation images, and there are {new}"
     # `input` repeats `mean` and `std` with all digits, and the last ones may differ.
     for key in (was.keys() & now.keys()) - {INPUT}:
         if was[key] == now[key]:

@@ -147,6 +147,7 @@ def test_a_run_of_an_older_version_with_numbered_folders_in_another_order_is_ref
         ({"num_classes": 3}, "num_classes was 2, is 3"),
         ({"test": {"samples": 5, "sha256": "0"}}, "test had 4 samples, has 5"),
         ({"test": {"samples": 4, "sha256": "1"}}, "the 4 samples of test have another content"),
+        ({"validation": {}}, "there were no validation images, and there are some"),
     ],
 )
 def test_other_data_than_those_of_a_run_are_described(change, said):
