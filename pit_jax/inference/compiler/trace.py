@@ -254,7 +254,7 @@ def _mark_layer(
     if type(module) in SPIKING and any(each is not None and each is not False for each in rest):
         raise NotFoldable(
             f"{path} takes or returns a state, but the neurons of a program start at rest.",
-            "Compile a network that runs all steps in one call.",
+            "Call it without initial_state and return_state, with all steps at once.",
         )
     own = {name: tree for name, tree in module.variables.items() if name != "intermediates"}
     leaves, tree = jax.tree.flatten(own)

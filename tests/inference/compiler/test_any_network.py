@@ -240,6 +240,10 @@ def test_jitted_functions_are_followed_whatever_their_names():
 @pytest.mark.parametrize(
     "run, message",
     [
+        (
+            lambda x: nn.Dense(5)(PIT()(x, None, True)[0]),
+            "Call it without initial_state and return_",
+        ),
         (lambda x: nn.Dense(5)(PIT()(x).swapaxes(1, 2)), "no rule for transpose.* Keep .B, T, "),
         (lambda x: nn.Dense(5)(PIT()(x) + PIT()(x[:, :1])), "no rule for .*slice"),
         (lambda x: nn.Dense(5)(PITFull()(x).max(1)), "no rule for reduce_max.* nn.max_pool"),
