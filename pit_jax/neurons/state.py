@@ -233,9 +233,11 @@ def apply_with_states(
     """Return `model.apply(variables, x, **options)` and the states of its neurons by path.
 
     `states` are those of the call before; without them the neurons start at rest. The model runs
-    its neurons as usual; all its other layers must treat every step by itself. Networks of
-    `pit_jax.models` take frames of `num_steps` steps: `model.clone(num_steps=1)` takes one. Raises
-    ValueError if `states` has other layers than the model, or if a neuron is called twice.
+    its neurons as usual; all its other layers must treat every step by itself. A neuron of your own
+    needs the arguments `initial_state` and `return_state`: without them it starts at rest in every
+    call. Networks of `pit_jax.models` take frames of `num_steps` steps: `model.clone(num_steps=1)`
+    takes one. Raises ValueError if `states` has other layers than the model, or if a neuron is
+    called twice.
     """
     after: dict[str, MembraneState] = {}
 
