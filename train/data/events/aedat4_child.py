@@ -26,10 +26,13 @@ def main() -> None:
         try:
             parts = decode(Decoder, path)
         except BaseException as error:  # Also a PanicException, which is not an Exception.
+            limit_process(0, memory)
             message = (str(error) or type(error).__name__).encode(errors="replace")[:1000]
             answers.write(struct.pack("<qq", -1, len(message)) + message)
         else:
-            limit_process(0, memory)  # A parent that is slow to read must not end this process.
+            # Neither a parent that is slow to read nor a wait for the next recording may end this
+            # process: that recording would be called damaged.
+            limit_process(0, memory)
             answers.write(struct.pack("<q", sum(map(len, parts))))
             for part in parts:
                 answers.write(part.data.cast("B") if len(part) else b"")

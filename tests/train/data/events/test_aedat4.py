@@ -6,11 +6,13 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pit_jax.reading import CLOCK
 from tests.train.event_files import encode_aedat4, make_cifar10_dvs, make_stream, write
 from train.data import load
 from train.data.events import aedat4
@@ -92,6 +94,18 @@ def test_a_busy_machine_does_not_make_a_good_file_a_damaged_one(good, monkeypatc
     assert np.array_equal(read_aedat4(good), make_stream(0))
     monkeypatch.undo()
     aedat4._stop_decoder()
+
+
+def test_a_damaged_file_leaves_the_decoder_without_a_limit_on_time(good, monkeypatch):
+    monkeypatch.setattr(aedat4, "SECONDS", 0.1)
+    aedat4._stop_decoder()
+    damaged = good.with_name("damaged.aedat4")
+    damaged.write_bytes(good.read_bytes()[:300])
+    with pytest.raises(ValueError, match="damaged.aedat4 is not a complete AEDAT 4 file"):
+        read_aedat4(damaged)
+    time.sleep(0.1 * (CLOCK + 1))
+    assert aedat4._decoder.poll() is None
+    assert np.array_equal(read_aedat4(good), make_stream(0))
 
 
 def test_a_decoder_cannot_take_all_memory(good, monkeypatch):
