@@ -22,8 +22,6 @@ program = export.deserialize(bytearray(content)).call
 
 # The program takes raw pixels of 0 to 255 and normalizes them itself.
 assert manifest["input"] == {"shape": ["batch", 8, 8, 1], "dtype": "uint8"}
-# The program takes raw pixels of 0 to 255 and normalizes them itself.
-assert manifest["input"] == {"shape": ["batch", 8, 8, 1], "dtype": "uint8"}
 digits = load_digits()
 held_out = manifest["about"]["held_out"]
 images = np.rint(digits.images[held_out] * 255 / 16).astype(np.uint8)[..., None]
