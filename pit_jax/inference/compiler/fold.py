@@ -306,7 +306,7 @@ def _fold_broadcast(
     shape = walk.get_tail(operation)
     if shape == value.shape:  # Only an axis of time is new, or repeated: the same at all steps.
         return value
-    # jnp.repeat over time first adds an axis after that of one step, and then joins both.
+    # jnp.repeat over time first adds an axis after the axis of one step, and then joins both.
     samples, *steps = get_shape(operation.outputs[0])
     joined = (samples, shape[0], *value.shape)
     readers = walk.readers.get(operation.outputs[0], [])
