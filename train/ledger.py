@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -122,10 +123,11 @@ def read_run(workdir: Path) -> dict[str, Any]:
 
 def make_table(runs: Path) -> str:
     """Return the runs of a folder as a Markdown table: a row per config, with all its seeds."""
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in filter(None, map(read_recorded, sorted(runs.glob("*.json")))):
-        rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
-    return HEADER + "".join(sorted(_make_row(seeds) for seeds in rows.values()))
+    rows: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for file in sorted(runs.glob("*.json")):
+        if run := read_recorded(file):
+            rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)][file.name] = run
+    return HEADER + "".join(sorted(map(_make_row, rows.values())))
 
 
 def replace_table(page: str, rows: str) -> str:
@@ -134,7 +136,9 @@ def replace_table(page: str, rows: str) -> str:
     return before + START + rows + END + rest.partition(END)[2]
 
 
-def _make_row(runs: list[dict[str, Any]]) -> str:
+def _make_row(files: dict[str, dict[str, Any]]) -> str:
+    """Return the row of runs of one config; each seed is a link to its file in docs/runs."""
+    runs = list(files.values())
     config, summary = runs[0]["config"], runs[0]["summary"]
     thousands = (summary["parameters"] + summary["scales"]) / 1000
     speeds = [epoch["images_per_second"] for run in runs for epoch in run["epochs"]]
@@ -144,7 +148,7 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
         shorten_name(config["neuron"]["name"]),
         format_steps_and_levels(config),
         str(count_epochs(config)),
-        " ".join(str(run["config"]["seed"]) for run in runs),
+        " ".join(f"[{run['config']['seed']}](runs/{quote(name)})" for name, run in files.items()),
         _format_mean([100 * run["summary"]["last_accuracy"] for run in runs]),
         _format_mean([100 * run["summary"]["best_accuracy"] for run in runs]),
         f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",

@@ -55,15 +55,16 @@ def test_a_recorded_run_has_no_seed_flag_and_no_paths(tmp_path):
 
 def test_runs_that_differ_only_in_their_seed_share_a_row(tmp_path):
     for seed, last in ((0, 0.90), (1, 0.92), (2, 0.94)):
-        (tmp_path / f"{seed}.json").write_text(json.dumps(run(seed, last)))
+        (tmp_path / f"a run {seed}.json").write_text(json.dumps(run(seed, last)))
     (tmp_path / "other.json").write_text(json.dumps(run(0, 0.5, epochs=3)))
     one, three = make_table(tmp_path).removeprefix(HEADER).splitlines()
     # Mean 92, deviations -2, 0 and 2: sd = sqrt(8 / 2) = 2.
     assert one == (
-        "| digits | resnet8, 77 k | PIT | T=1 D=4 | 2 | 0 1 2 | 92.00 ± 2.00 | 93.00 ± 2.00 "
+        "| digits | resnet8, 77 k | PIT | T=1 D=4 | 2 | [0](runs/a%20run%200.json) "
+        "[1](runs/a%20run%201.json) [2](runs/a%20run%202.json) | 92.00 ± 2.00 | 93.00 ± 2.00 "
         "| 11 | 200 | abc | `--config c.py` |"
     )
-    assert three.split(" | ")[4:8] == ["3", "0", "50.00", "51.00"]
+    assert three.split(" | ")[4:8] == ["3", "[0](runs/other.json)", "50.00", "51.00"]
 
 
 @pytest.fixture
