@@ -5,8 +5,13 @@ import pkgutil
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 
+from pit_jax import initializers
 from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
 from tests.models.published import PUBLISHED
@@ -61,6 +66,54 @@ def test_an_option_of_the_training_program_is_accepted(option):
 @pytest.mark.parametrize("row", SIZES, ids=str)
 def test_the_page_has_the_tested_size_of_each_network(row):
     assert f"{row.total:,}" in PAGE
+
+
+STARTS = PAGE.partition("| start | D = 1 |")[2].partition("\n\n")[0].splitlines()[2:]
+START_NAMES = ("three_sigma", "released", "covering", "lsq", "ones")
+LEVELS = (1, 2, 4, 8)
+# Quantiles of N(0, 1), which have the moments that a batch only has nearly.
+MEMBRANES = norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None]
+
+
+def measure_error(step: float, levels: int) -> float:
+    """Return the squared rounding error on positive membranes of N(0, 1), in closed form."""
+    edges = np.array([0, *(np.arange(1, levels + 1) - 0.5) * step, np.inf])
+    low, high = edges[:-1], edges[1:]
+    share = norm.cdf(high) - norm.cdf(low)
+    first = norm.pdf(low) - norm.pdf(high)
+    second = share + low * norm.pdf(low) - np.append(high[:-1] * norm.pdf(high[:-1]), 0)
+    value = step * np.arange(levels + 1)
+    return float(np.sum(second - 2 * value * first + value**2 * share))
+
+
+def find_best(levels: int) -> float:
+    found = minimize_scalar(lambda step: measure_error(step, levels), bounds=(0.05, 3))
+    return found.x
+
+
+def start_from(name: str, levels: int) -> float:
+    """Return the initial scale, in standard deviations of the membrane."""
+    # The released neuron charges x / 2.
+    weight = 0.5 if name == "released" else 1.0
+    start = initializers.SCALE_INITS[name](jnp.asarray(weight * MEMBRANES), levels=levels)
+    return float(start[0]) / weight
+
+
+@pytest.mark.parametrize(("row", "name"), list(zip(STARTS[1:], START_NAMES, strict=True)))
+def test_the_errors_of_the_starts_are_those_of_the_initializers(row, name):
+    errors = [
+        measure_error(start_from(name, levels), levels) / measure_error(find_best(levels), levels)
+        for levels in LEVELS
+    ]
+    printed = [float(cell) for cell in row.strip("|").split("|")[1:]]
+    assert printed == pytest.approx(errors, abs=0.051)
+    best = [float(cell) for cell in STARTS[0].strip("|").split("|")[1:]]
+    assert best == pytest.approx([find_best(levels) for levels in LEVELS], abs=6e-4)
+
+
+def test_the_released_start_is_half_of_eq_12_at_four_levels():
+    assert start_from("three_sigma", 4) == pytest.approx(1.5, rel=1e-3)
+    assert start_from("released", 4) == pytest.approx(0.75, rel=1e-3)
 
 
 def test_the_page_has_matches_for_every_pattern_of_this_file():
