@@ -28,6 +28,8 @@ def base() -> ConfigDict:
     config.skip = 0
     # Training steps from one line in metrics.jsonl to the next; 0 writes one for each epoch only.
     config.log_every = 50
+    # Epochs from one evaluation to the next. The last one is always evaluated; with 0, only this.
+    config.evaluate_every = 1
     # Also write these records for TensorBoard, to tensorboard/ in the folder of the run.
     config.tensorboard = True
     # The project in Weights & Biases that receives the records; needs `pip install wandb`.

@@ -60,14 +60,29 @@ def train(
     # The mean and the deviation in "input" may differ in the last digit between hosts.
     found = {**program.data, "input": None, "pretrained": program.pretrained}
     hosts.check_equal_values("data and pretrained weights", found)
-    with saving(), Session(config, workdir, program, started=started) as session:
-        state = train_session(session, stop)
-        if state is None:
-            return None
-        summary = session.finish(state)
-    if session.is_first:
+    summary = train_with(program, config, workdir, stop, started=started)
+    if summary is not None and hosts.is_first():
         print_summary(summary)
     return summary
+
+
+def train_with(
+    program: Program,
+    config: ConfigDict,
+    workdir: Path,
+    stop: Callable[[], bool],
+    *,
+    started: float,
+    label: str = "",
+    draw: bool = True,
+) -> Summary | None:
+    """Train or resume the run in `workdir` with its `program`; return None if `stop()` became true.
+
+    Printed lines and errors begin with `label`. Without `draw` the run has no figures.
+    """
+    with saving(), Session(config, workdir, program, started=started, label=label) as session:
+        state = train_session(session, stop)
+        return None if state is None else session.finish(state, draw=draw)
 
 
 def load_program(
@@ -94,8 +109,8 @@ def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:
     """Resume or begin the run of `session`; return its last state, None if `stop()` became true."""
-    program, total = session.program, session.total_steps
-    with Display(total, session.config.batch_size, quiet=not session.is_first) as display:
+    program, total, size = session.program, session.total_steps, session.config.batch_size
+    with Display(total, size, not session.is_first, label=session.label) as display:
         restored = session.restore()
         with note_if_slow(display.note, session.config):
             state = interruptible(program.first_state) if restored is None else restored
@@ -138,11 +153,13 @@ def train_epochs(
                 session.checkpoints.raise_failure()
                 display.show_step(epoch, *done)
         session.end_steps(state)
-        try:
-            found = interruptible(session.program.evaluate, state)
-        except Stopped:  # The run resumes with this evaluation.
-            session.save(state, session.last_step)
-            return None
+        found = None
+        if session.is_evaluated(epoch):
+            try:
+                found = interruptible(session.program.evaluate, state)
+            except Stopped:  # The run resumes with this evaluation.
+                session.save(state, session.last_step)
+                return None
         display.show_epoch(session.end_epoch(state, found))
         # Reset before saving: a run that resumes here starts the next epoch at zero.
         state = reset_totals(state)

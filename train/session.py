@@ -39,7 +39,7 @@ from .monitor.nonfinite import (
 )
 from .monitor.profile import Profile
 from .program import build
-from .program.evaluation import Evaluation
+from .program.evaluation import Evaluation, is_evaluated
 from .program.metrics import make_metrics
 from .program.program import Program
 from .program.state import Metrics, TrainState, is_unevaluated
@@ -63,12 +63,8 @@ class Session:
     step, `end_steps`, `end_epoch` and `save_epoch` for each epoch; finally `finish`. With several
     processes, only the first reads and writes; the others call the same methods in the same order.
 
-    The run's seconds are counted from `started`. Checkpoints newer than the step `until` are
-    deleted.
+    The run's seconds are counted from `started`. Notes and errors begin with `label`.
     """
-
-    # Notes and errors begin with it.
-    label = ""
 
     def __init__(
         self,
@@ -77,17 +73,17 @@ class Session:
         program: Program,
         *,
         started: float | None = None,
-        until: int | None = None,
+        label: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.workdir, self.program = config, workdir, program
-        self.progress = Progress()
+        self.progress, self.label = Progress(), label
         self.is_first = hosts.is_first()
-        self._until = until
         self._clock, self._started = clock, clock() if started is None else started
         self._begun, self._earlier, self._is_unevaluated = 0, 0.0, False
         self._journal = Journal()
         self._files: dict[str, str] = {}
+        self._tested: Evaluation | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -114,9 +110,7 @@ class Session:
             save_subset(self.workdir, self.program.subset)
         # Closed by `finish` before the summary is written, or by the end of the session.
         self._training = stack.enter_context(ExitStack())
-        self.checkpoints = Checkpoints(
-            self.workdir, **self.config.checkpoints, until=self._until, clock=self._clock
-        )
+        self.checkpoints = Checkpoints(self.workdir, **self.config.checkpoints, clock=self._clock)
         self._training.enter_context(closing(self.checkpoints))
         self._training.enter_context(hosts.explain_lost_peers(lambda: f"{self.describe_saved()}. "))
 
@@ -257,27 +251,33 @@ class Session:
         seconds = self._clock() - self._since
         self._speed = len(self._steps) * self.config.batch_size / seconds
 
-    def end_epoch(self, state: TrainState, found: Evaluation) -> dict[str, Any]:
-        """Log an epoch after its evaluation, and return its line."""
+    def is_evaluated(self, epoch: int) -> bool:
+        """Return whether an epoch ends with an evaluation."""
+        return is_evaluated(epoch, count_epochs(self.config), self.config.evaluate_every)
+
+    def end_epoch(self, state: TrainState, found: Evaluation | None) -> dict[str, Any]:
+        """Log an epoch after its evaluation, if it has one, and return its line."""
         step, split = self.last_step, self.program.split
-        epoch = self.get_epoch(step)
-        self._check_finite(split, found.loss, epoch, state)
-        metrics = make_json_numbers(found.metrics)
+        epoch, evaluated = self.get_epoch(step), {}
+        if found is not None:
+            self._check_finite(split, found.loss, epoch, state)
+            metrics = make_json_numbers(found.metrics)
+            values = {"loss": found.loss, "accuracy": found.accuracy, **metrics}
+            evaluated = {f"{split}_{name}": value for name, value in values.items()}
         record = {
             "step": step,
             "epoch": epoch,
             **self._record,
-            f"{split}_loss": found.loss,
-            f"{split}_accuracy": found.accuracy,
-            **{f"{split}_{name}": value for name, value in metrics.items()},
+            **evaluated,
             "images_per_second": self._speed,
             **self._health.end(state, epoch),
         }
         self._journal.log_epoch(record)
         self.progress = self._make_progress()
         # Strictly more: of equal epochs the first is the best, and its checkpoint stays.
-        if found.accuracy > self.progress.best_accuracy:
+        if found is not None and found.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=found.accuracy, best_epoch=epoch)
+        self._tested = None if self.is_validated else found
         return record
 
     def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
@@ -305,28 +305,21 @@ class Session:
         step = epoch * self.program.steps_per_epoch
         return load_best(self.workdir, step, self.program.abstract_state)
 
-    def finish(
-        self,
-        state: TrainState,
-        test: Evaluation | None = None,
-        best: Evaluation | None = None,
-    ) -> Summary:
-        """Close logs and checkpoints, write the summary and return it.
+    def finish(self, state: TrainState, *, draw: bool = True) -> Summary:
+        """Close logs and checkpoints, write the summary and return it; `draw` its figures too.
 
-        `test` is the evaluation of the last state on the test images. `best` is the evaluation of
-        the best epoch, in a run with validation images. Without them, both are computed here.
+        The last state is evaluated on the test images, unless its epoch has ended with that.
         """
         self._training.close()
-        if test is None:
-            test = interruptible(self.program.test, state)
-            if self.is_validated:
-                best_state = self.restore_best(state)
-                # `restore_best` returns this very state if the last epoch is the best.
-                best = test if best_state is state else interruptible(self.program.test, best_state)
+        test, best = self._tested or interruptible(self.program.test, state), None
+        if self.is_validated:
+            best_state = self.restore_best(state)
+            # `restore_best` returns this very state if the last epoch is the best.
+            best = test if best_state is state else interruptible(self.program.test, best_state)
         layers = self.program.neuron_layers
         summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
         if self.is_first:
-            write_summary(self.workdir, summary)
+            write_summary(self.workdir, summary, draw=draw)
         return summary
 
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
@@ -387,6 +380,7 @@ def check_parts(config: ConfigDict) -> None:
     build.check(config)
     make_metrics(config)
     check_bounds(Journal, config, every="log_every")
+    check_bounds(is_evaluated, config, every="evaluate_every")
     check_bounds(Health, config, every_epochs="health.every_epochs")
     check_bounds(Profile, config, steps="profile_steps")
     check_bounds(

@@ -29,6 +29,8 @@ class RunKeys(NamedTuple):
         skip: how many training steps may be skipped because loss or gradient is not finite.
         cpu_devices: the number of virtual devices, on CPUs only.
         log_every: training steps between two lines in metrics.jsonl; 0 writes none.
+        evaluate_every: epochs from one evaluation to the next; the last is always evaluated, and
+            with 0 only the last.
         tensorboard: also write the records for TensorBoard, to tensorboard/ in the run's folder.
         profile_steps: the first and the last step of a trace for XProf, such as (20, 25).
     """
@@ -50,6 +52,7 @@ class RunKeys(NamedTuple):
     skip: int = 0
     cpu_devices: int = 1
     log_every: int = 50
+    evaluate_every: int = 1
     tensorboard: bool = True
     profile_steps: tuple[int, ...] = ()
 

@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from pit_jax.checks.bounds import set_bounds, whole
 from pit_jax.tuning import compiler_options
 
 from ..data import Split
@@ -31,18 +32,29 @@ class Evaluation(NamedTuple):
     """Means over a split.
 
     `rates` are the mean firing rates of each neuron layer, one for each step; `metrics` are the
-    values of `config.metrics` by name.
+    values of `config.metrics` by name. `spikes` is the mean over all neurons of the integers that a
+    neuron fires for a sample, over all steps.
     """
 
     loss: float
     accuracy: float
     rates: dict[str, list[float]]
     metrics: dict[str, float]
+    spikes: float
 
 
 Sums = Callable[[TrainState], Metrics]
 # Wraps the batches, given their number, for example to show a progress bar.
 Watch = Callable[[Iterable[dict[str, np.ndarray]], int], Iterable[dict[str, np.ndarray]]]
+
+
+@set_bounds(every=whole(0))
+def is_evaluated(epoch: int, epochs: int, every: int) -> bool:
+    """Return whether an epoch, counted from 1, of `epochs` ends with an evaluation.
+
+    Every `every`-th does, and the last; with 0 only the last.
+    """
+    return epoch == epochs or (every > 0 and epoch % every == 0)
 
 
 def make_evaluate(
@@ -67,6 +79,7 @@ def compute_means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
         float(found["correct"]),
         {name: mean.tolist() for name, mean in select_group(found, "rate").items()},
         {name: float(mean) for name, mean in select_group(found, "metric").items()},
+        float(found["spikes"]),
     )
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array
 
@@ -28,13 +28,15 @@ class Feed(NamedTuple):
 
     `batches(first)` yields the batches from step `first` on, `batch_at(step)` returns a single one,
     and `abstract_batch` has its shapes and types. Inside jit, `select(batch, step)` returns the
-    samples `image` and `label` of the step.
+    samples `image` and `label` of the step. `with_seed(seed)` returns the feed of another run, for
+    the same compiled step; both share the samples in the devices' memory.
     """
 
     abstract_batch: Any
     batch_at: Callable[[int], Any]
     batches: Callable[[int], Generator[Any, None, None]]
     select: Callable[[Any, Array | int], Batch]
+    with_seed: Callable[[int], "Feed"]
 
 
 class ResidentBatch(NamedTuple):
@@ -55,7 +57,8 @@ def make_feed(
     order = TrainingOrder(seed, len(split), batch_size, epochs, repeats)
     if split.arrays is None:
         return _feed_from_disk(split, order, mesh)
-    return _feed_from_memory(split.arrays, order, mesh)
+    samples = sharding.place(split.arrays, sharding.make_replicated(mesh))
+    return _feed_from_memory(samples, order, mesh)
 
 
 def abstract_batch(
@@ -69,15 +72,14 @@ def abstract_batch(
     }
 
 
-def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh: Mesh) -> Feed:
-    """Return a feed whose batches hold all samples and the order of an epoch.
+def _feed_from_memory(samples: Any, order: TrainingOrder, mesh: Mesh) -> Feed:
+    """Return a feed whose batches hold all samples, already on the devices, and an epoch's order.
 
     Every device has all samples and selects its own part of a step: nothing is copied to the
     devices within an epoch.
     """
     everywhere, steps = sharding.make_replicated(mesh), order.steps_per_epoch
     take = partial(resident.take, sharding=sharding.make_batch_sharding(mesh))
-    samples = sharding.place(arrays, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
         return ResidentBatch(samples, sharding.place(order.epoch(epoch), everywhere))
@@ -89,6 +91,7 @@ def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh:
         batch_at=lambda step: epoch_batch(step // steps),
         batches=lambda first: repeat_batches(epoch_batch, first, steps, order.epochs),
         select=lambda batch, step: take(batch.samples, batch.order[step % steps]),
+        with_seed=lambda seed: _feed_from_memory(samples, replace(order, seed=seed), mesh),
     )
 
 
@@ -127,6 +130,7 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
         batch_at=batch_at,
         batches=batches,
         select=lambda batch, step: batch,
+        with_seed=lambda seed: _feed_from_disk(split, replace(order, seed=seed), mesh),
     )
 
 

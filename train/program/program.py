@@ -106,6 +106,8 @@ class Program(NamedTuple):
     `validation`, or `test` for data without validation. `test(state)` evaluates the test images.
     `subset` is the subset of the data set that is used, `data` describes the data as loaded.
     `pretrained` is the checkpoint of the variables that a new run starts from, with its hash.
+    `with_seed(seed)` returns the functions of a run that differs in its seed alone. It shares what
+    this one compiles and has in the devices' memory.
     """
 
     steps_per_epoch: int
@@ -122,6 +124,7 @@ class Program(NamedTuple):
     test: Callable[[TrainState], Evaluation]
     subset: Mapping[str, np.ndarray]
     data: Mapping[str, Any]
+    with_seed: Callable[[int], "Program"]
     pretrained: str = ""
 
 
@@ -154,29 +157,30 @@ def make_program(
     memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 
-    @_jit("once", everywhere)
-    def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
-        return pure.begin(key, feed.select(batch, 0), given)
-
     # The donated state is overwritten by the new one: a device never needs memory for two.
     @_jit("train", everywhere, donate_argnums=0)
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
-    key, start = make_key(config.seed, everywhere), sharding.place(dict(given), everywhere)
-    begin = cache(lambda: compile_checked(first_state, mesh, feed.batch_at(0), key(), start))
-    compile_step = partial(compile_checked, step, mesh, abstract, feed.abstract_batch)
+    begin = _make_begin(pure, feed, mesh, given)
+    compile_step = cache(lambda: compile_checked(step, mesh, abstract, feed.abstract_batch))
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
-    return Program(
+
+    def select_seed(seed: int) -> dict[str, Any]:
+        own = feed.with_seed(seed)
+        return {
+            "first_state": partial(begin, own, seed),
+            "batches": own.batches,
+            "samples": partial(list_samples, config, seed, len(dataset.train)),
+            "diagnose": partial(diagnose_step, pure, own),
+        }
+
+    program = Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
-        first_state=lambda: begin()(feed.batch_at(0), key(), start),
         compile_step=lambda: CompiledStep(compile_step()),
-        batches=feed.batches,
         evaluate=evaluate,
         neuron_layers=list_neuron_layers(pure, abstract, dataset),
-        samples=partial(list_samples, config, len(dataset.train)),
-        diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
             pure.model, pure.normalize, dataset.train, config.health.images, everywhere
         ),
@@ -184,8 +188,11 @@ def make_program(
         test=test,
         subset=dataset.subset,
         data=describe_data(dataset),
+        with_seed=lambda seed: program._replace(**select_seed(seed)),
         pretrained=pretrained,
+        **select_seed(config.seed),
     )
+    return program
 
 
 def _jit(kind: str, sharding: Sharding, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -195,10 +202,26 @@ def _jit(kind: str, sharding: Sharding, **options: Any) -> Callable[[Callable[..
     )
 
 
-def make_key(seed: int, everywhere: Sharding) -> Callable[[], Key[Array, ""]]:
-    """Return a function that returns the key of a run."""
-    # Jitted, because a key cannot be placed on the devices of other processes.
-    return jax.jit(lambda: jax.random.key(seed), out_shardings=everywhere)
+def _make_begin(
+    pure: PureProgram, feed: Feed, mesh: Mesh, given: Mapping[str, Any]
+) -> Callable[[Feed, int], TrainState]:
+    """Return a function of the feed and the seed of a run: its state before the first step."""
+    everywhere = sharding.make_replicated(mesh)
+    start = sharding.place(dict(given), everywhere)
+    # Jitted, because a key cannot be placed on the devices of other processes. A seed is below
+    # 2**32 (checks/bounds.py).
+    make_key = jax.jit(jax.random.key, out_shardings=everywhere)
+
+    @_jit("once", everywhere)
+    def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
+        return pure.begin(key, feed.select(batch, 0), given)
+
+    def make_arguments(feed: Feed, seed: int) -> tuple[Any, ...]:
+        return feed.batch_at(0), make_key(np.uint32(seed)), start
+
+    # For any seed: it only changes the arguments.
+    begin = cache(lambda: compile_checked(first_state, mesh, *make_arguments(feed, 0)))
+    return lambda feed, seed: begin()(*make_arguments(feed, seed))
 
 
 def list_neuron_layers(pure: PureProgram, state: TrainState, dataset: Dataset) -> list[str]:
@@ -277,8 +300,8 @@ def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
     return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
 
 
-def list_samples(config: ConfigDict, size: int, step: int) -> np.ndarray:
+def list_samples(config: ConfigDict, seed: int, size: int, step: int) -> np.ndarray:
     """Return the indices, among `size` training samples, of the samples of a step."""
     epoch, place = divmod(step, size // config.batch_size)
     repeats = config.augment.get("repeats", 1)
-    return epoch_order(config.seed, epoch, size, config.batch_size, repeats)[place]
+    return epoch_order(seed, epoch, size, config.batch_size, repeats)[place]

@@ -1,5 +1,6 @@
 """The pure training and evaluation steps."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from pit_jax.checks.bounds import between, set_bounds, whole
-from pit_jax.neurons.probe import firing_rates
+from pit_jax.neurons.probe import neuron_probes
 
 from .metrics import Metric
 from .state import Metrics, TrainState
@@ -223,9 +224,9 @@ def make_eval_step(
 ) -> Callable[[TrainState, Batch], Metrics]:
     """Return `(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
 
-    The sums are `loss`, `correct`, `metric/NAME` for each of `metrics`, `rate/LAYER` `[T]` with the
-    firing rates of each neuron layer, and the results of `count`, which takes the logits' mean over
-    time, labels and weights.
+    The sums are `loss`, `correct`, `spikes`, `metric/NAME` for each of `metrics`, `rate/LAYER`
+    `[T]` with the firing rates of each neuron layer, and the results of `count`, which takes the
+    logits' mean over time, labels and weights.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
@@ -244,16 +245,35 @@ def make_eval_step(
             values = jax.vmap(lambda x, y: function(x[None], y[None]))(logits, batch["label"])
             return (values * weight).sum()
 
-        rates = firing_rates(probes.get("intermediates", {}))
+        layers = neuron_probes(probes.get("intermediates", {}))
+        rates = {name: layer["rate"] for name, layer in layers.items()}
         return {
             "loss": sum_samples(loss),
             "correct": (is_correct(logits, batch["label"]) * weight).sum(),
+            "spikes": (average_spikes(layers) * weight).sum(),
             **{f"metric/{name}": sum_samples(metric) for name, metric in metrics.items()},
             **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
             **count(logits.mean(axis=1), batch["label"], weight),
         }
 
     return eval_step
+
+
+def average_spikes(layers: Mapping[str, Mapping[str, Array]]) -> Array:
+    """Return the integers |k| that a neuron fires over all steps: the mean over neurons, `[B]`.
+
+    `layers` are the probes of `neuron_probes`. Each neuron counts the same, so a layer has the
+    weight of its size. Without neuron layers the mean is 0.
+    """
+    sizes = {name: math.prod(layer["count"].shape[2:]) for name, layer in layers.items()}
+    # A rate is the mean of |k| / D over a layer: no second sum over its neurons.
+    fired = (
+        layer["levels"]
+        * promote_to_float32(layer["rate"]).sum(axis=1)
+        * (sizes[name] / sum(sizes.values()))
+        for name, layer in layers.items()
+    )
+    return sum(fired, start=jnp.zeros(()))
 
 
 def is_correct(logits: Array, labels: Array) -> Array:

@@ -21,8 +21,8 @@ MOST_CLASSES = 20
 class Display:
     """A progress bar over the steps of a run, and a line for each epoch.
 
-    A log file gets only the lines, and a `quiet` display shows nothing. Tests replace `console` and
-    `clock`.
+    A log file gets only the lines, and a `quiet` display shows nothing. The lines of epochs begin
+    with `label`. Tests replace `console` and `clock`.
     """
 
     def __init__(
@@ -31,12 +31,13 @@ class Display:
         batch_size: int,
         quiet: bool = False,
         *,
+        label: str = "",
         console: Terminal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        self._clock, self._label = clock, label
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn(f"{label}epoch {{task.fields[epoch]}}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
@@ -81,10 +82,11 @@ class Display:
     def show_epoch(self, record: dict[str, Any]) -> None:
         """Print the line of a finished epoch."""
         self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
-        parts = [f"epoch {record['epoch']:3d}"]
+        parts = [f"{self._label}epoch {record['epoch']:3d}"]
         for split in ("train", find_split([record])):
-            loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
-            parts.append(f"{split} {loss:.3f} {accuracy:6.2%}")
+            if f"{split}_loss" in record:  # Not every epoch is evaluated.
+                loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
+                parts.append(f"{split} {loss:.3f} {accuracy:6.2%}")
         parts += [f"{name} {_format(value)}" for name, value in select_metrics(record).items()]
         parts.append(f"{record['images_per_second']:,.0f} images/s")
         self._progress.console.print("  ".join(parts))
@@ -102,6 +104,7 @@ def print_summary(summary: Summary) -> None:
         run.add_row("validation accuracy, best epoch", f"{summary.validation_accuracy:.2%}")
     for name, value in summary.metrics.items():
         run.add_row(f"{name}, last epoch", _format(value))
+    run.add_row("integers fired by a neuron", f"{summary.spikes:.3f}, over all steps")
     run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")
     run.add_row("wall time", f"{summary.seconds:,.0f} s")
     run.add_row("written to", show_name(summary.workdir))

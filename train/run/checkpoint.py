@@ -23,10 +23,9 @@ A power cut can also damage files that have their final name. The manifest shows
 start.
 """
 
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
@@ -52,7 +51,6 @@ from .saved import (
     check_step,
     find_newest_step,
     list_checkpoints,
-    list_steps,
     read_progress,
 )
 
@@ -68,9 +66,8 @@ class Checkpoints:
     takes longer than some epochs of a small network.
 
     Damaged checkpoints that are newer than the newest intact one are moved to `damaged/`, with a
-    line on stderr. Raises UserError if all are damaged. Checkpoints in `last/` that are newer than
-    `until` are deleted. `clock` measures `seconds_apart`; `write_manifest` completes the folder of
-    a checkpoint before it gets its name.
+    line on stderr. Raises UserError if all are damaged. `clock` measures `seconds_apart`;
+    `write_manifest` completes the folder of a checkpoint before it gets its name.
 
     With several processes, each of which has the whole state, only the first reads and writes. The
     others call the same methods in the same order.
@@ -90,7 +87,6 @@ class Checkpoints:
         every_steps: int = 0,
         seconds_apart: float = 0,
         *,
-        until: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         write_manifest: Callable[[Path], None] = manifest.write,
     ) -> None:
@@ -105,12 +101,8 @@ class Checkpoints:
         self._opened = ExitStack()
         if not hosts.is_first():
             return
-        # Before the managers are made, which list their folders once. `until` is the newest step
-        # that several runs have in common (seeds/loop.py); the newer ones are trained again.
-        for step in list_steps(self._workdir / "last"):
-            if until is not None and step > until:
-                shutil.rmtree(self._workdir / "last" / str(step))
-        self._found = _find_newest_whole(self._workdir, until)
+        # Before the managers are made, which list their folders once.
+        self._found = _find_newest_whole(self._workdir)
         # One manager for each folder. A single manager with a best_fn would delete the newest
         # checkpoint when an older one is better, and a run must resume from the newest.
         keep = {"last": last, "best": 1, "every": None, "first": None}
@@ -267,13 +259,6 @@ class Checkpoints:
                 self._written = self._clock()
 
 
-def find_whole_steps(workdir: Path) -> Iterator[int]:
-    """Yield the steps of the checkpoints that match their manifests, the newest first."""
-    for saved in list_checkpoints(workdir):
-        if not manifest.find_damage(workdir / str(saved)):
-            yield saved.step
-
-
 def _check_dtypes(saved: Saved, stored: Any, like: Any) -> None:
     """Raise UserError for arrays of other types, which Orbax would convert: x64 was switched.
 
@@ -315,15 +300,13 @@ def _complete(
     write_manifest(unfinished)
 
 
-def _find_newest_whole(workdir: Path, until: int | None) -> Saved | None:
+def _find_newest_whole(workdir: Path) -> Saved | None:
     """Return the newest checkpoint that matches its manifest; move newer ones to `damaged/`.
 
     Nothing is moved if all are damaged: the user may be able to repair one.
     """
     damaged: dict[Saved, str] = {}
     for saved in list_checkpoints(workdir):
-        if until is not None and saved.step > until:
-            continue
         if complaint := manifest.find_damage(workdir / str(saved)):
             damaged[saved] = complaint
             continue

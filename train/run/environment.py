@@ -38,7 +38,8 @@ REPORTED = (
     *("jax_memory_fitting_level", "jax_compiler_enable_remat_pass", "jax_use_shardy_partitioner"),
     *("jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
 )
-VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", SWITCH)
+# PJRT_NPROC is the number of threads of JAX on a CPU.
+VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "PJRT_NPROC", SWITCH)
 MACHINE = ("jax", "jaxlib", "flax", "optax", "numpy", "device", "devices", "processes")
 # On a CPU, its instructions and the number of threads change the order of additions.
 OF_CPU = ("processor", "cores")

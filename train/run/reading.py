@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..files import read_file
 from .saved import read_copy
 
-# The line of an epoch has one of these.
+# The line of an epoch that was evaluated has one of these.
 LOSSES = ("validation_loss", "test_loss")
 OF_EPOCH = ("train_loss", "train_accuracy", "images_per_second")
 OF_SUMMARY = ("last_accuracy", "best_accuracy", "best_epoch", "parameters", "scales", "seconds")
@@ -160,10 +160,11 @@ def parse_records(content: bytes) -> list[dict[str, Any]]:
 def _is_record(record: Mapping[str, Any]) -> bool:
     if not isinstance(record.get("step"), int):
         return False
-    if record.keys().isdisjoint(LOSSES):
+    if record.keys().isdisjoint((OF_EPOCH[0], *LOSSES)):
         return True
     split = find_split([record])
-    keys = ("epoch", *OF_EPOCH, f"{split}_loss", f"{split}_accuracy")
+    evaluated = () if record.keys().isdisjoint(LOSSES) else (f"{split}_loss", f"{split}_accuracy")
+    keys = ("epoch", *OF_EPOCH, *evaluated)
     return all(isinstance(record.get(key), Real) for key in keys)
 
 
@@ -198,7 +199,7 @@ def _read_with_copy(file: Path, parse: Callable[[bytes], list[Any]]) -> list[Any
 
 def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the records of epochs, without those of single steps."""
-    return [record for record in records if not record.keys().isdisjoint(LOSSES)]
+    return [record for record in records if not record.keys().isdisjoint((OF_EPOCH[0], *LOSSES))]
 
 
 def find_split(records: Iterable[Mapping[str, Any]]) -> str:

@@ -24,7 +24,9 @@ from .saved import Progress
 class Summary(NamedTuple):
     """The results of a run; `rates` has mean firing rates by neuron layer, in order, and time step.
 
-    Accuracies, rates and `metrics` are measured on the test images. `best_epoch` is the epoch with
+    Accuracies, `loss`, rates, `metrics` and `spikes` are measured on the test images, after the
+    last epoch where nothing else is said. `spikes` is the mean over all neurons of the integers
+    that a neuron fires for an image, over all steps. `best_epoch` is the epoch with
     the best accuracy on the validation images, `validation_accuracy`, or on the test images for
     data without validation images. `epochs` is set for a run that was extended.
     """
@@ -37,6 +39,8 @@ class Summary(NamedTuple):
     parameters: int
     scales: int
     seconds: float
+    loss: float | None
+    spikes: float
     rates: dict[str, list[float]]
     validation_accuracy: float | None = None
     epochs: int | None = None
@@ -87,6 +91,8 @@ def summarize(
         parameters=parameters,
         scales=scales,
         seconds=progress.seconds,
+        loss=test.loss if math.isfinite(test.loss) else None,
+        spikes=test.spikes,
         rates={layer: test.rates[layer] for layer in neuron_layers},
         validation_accuracy=None if best is None else progress.best_accuracy,
         epochs=count_epochs(config) if list_extensions(config) else None,
@@ -99,9 +105,11 @@ def make_json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def write_summary(workdir: Path, summary: Summary) -> None:
-    """Write summary.json and the figures of a finished run."""
-    records = select_epochs(read_records(workdir / "metrics.jsonl"))
+def write_summary(workdir: Path, summary: Summary, *, draw: bool = True) -> None:
+    """Write summary.json of a finished run, after its figures if `draw`."""
+    # The summary comes last: a run that has one is finished.
+    if draw:
+        _draw(workdir, summary)
     # Without validation images, extensions or metrics in the config, their keys are not written.
     defaults = Summary._field_defaults
     found = {
@@ -110,6 +118,10 @@ def write_summary(workdir: Path, summary: Summary) -> None:
         if key not in defaults or value != defaults[key]
     }
     write_atomically(workdir / "summary.json", json.dumps(found, indent=2))
+
+
+def _draw(workdir: Path, summary: Summary) -> None:
+    records = select_epochs(read_records(workdir / "metrics.jsonl"))
     figure = figures.curves(summary.title, records, find_split(records))
     figure.savefig(workdir / "curves.png", dpi=150)
     if summary.rates:

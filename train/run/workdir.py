@@ -42,7 +42,8 @@ MAY_MOVE = (
     "cpu_devices",
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
     "checkpoints.seconds_apart",
-    *("metrics", "tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
+    *("evaluate_every", "health.every_epochs", "metrics", "profile_steps"),
+    *("tensorboard", "wandb.project"),
 )
 # What a run writes to its folder, in addition to the folders of checkpoints.
 FILES = (

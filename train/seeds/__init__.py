@@ -1,5 +1,5 @@
-"""Train several seeds in one program: python -m train.seeds --config FILE
+"""Train several seeds of one config: python -m train.seeds --config FILE
 
-Start at `loop.py`, the run of several seeds, top to bottom. `program.py` compiles their training
-steps as one program, `__main__.py` is the command.
+Start at `loop.py`, which trains one seed after the other. `folder.py` reads and checks the folder
+of all of them, `__main__.py` is the command.
 """

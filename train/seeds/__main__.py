@@ -1,14 +1,13 @@
-"""Train several seeds at once: python -m train.seeds --config digits --seeds 0,1,2,3"""
+"""Train several seeds: python -m train.seeds --config digits --seeds 0,1,2,3"""
 
 import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.table import Table
 
 from pit_jax.display import show_name
@@ -18,11 +17,15 @@ from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..main import silence_storage_threads
-from ..run.reading import read_json
+from ..program.sharding import use_cpu_devices
+from ..run.reading import read_config
 from ..run.summary import Summary
 from ..terminal import Terminal
+from .folder import check_folder, list_seeds, name_folder, read_finished
 
 FILE = "seeds.json"
+# The numbers of each seed in that file.
+MEASURES = ("last_accuracy", "best_accuracy", "spikes")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,39 +34,50 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 after runs that finished, or were stopped and saved."""
+    """Return 0 after runs that finished, or were stopped and saved.
+
+    The results are those of all finished seeds in the folder, also of earlier commands.
+    """
+    config, workdir = args.config, args.workdir
     if "seed" in args.overrides:
         raise UserError("give the seeds with --seeds, not with --config.seed.")
-    check_seeds(args.workdir / FILE, args.seeds)
+    check_folder(config, workdir)
     silence_storage_threads()
-    # One virtual device for each seed; JAX reads this when the first device is asked for.
-    jax.config.update("jax_num_cpu_devices", len(args.seeds))
-    from .loop import train_seeds
+    use_cpu_devices(config.cpu_devices, config.batch_size)
+    from .loop import SeedsFailed, train_seeds
 
-    summaries = train_seeds(args.config, args.seeds, args.workdir, is_stopping)
-    if summaries is None:
-        print("stopped and saved; repeat the command to resume.")
-        return 0
-    found = summarize_seeds(args.seeds, summaries)
-    write_atomically(args.workdir / FILE, json.dumps(found, indent=2))
-    _print(found, args.workdir)
+    failed: SeedsFailed | None = None
+    try:
+        if train_seeds(config, args.seeds, workdir, is_stopping) is None:
+            print("stopped and saved; repeat the command to resume.")
+            return 0
+    except SeedsFailed as error:
+        failed = error
+    trained = [seed for seed in args.seeds if failed is None or seed not in failed.errors]
+    if trained:
+        found = summarize_seeds(read_summaries(workdir, like=trained[0]))
+        write_atomically(workdir / FILE, json.dumps(found, indent=2))
+        _print(found, workdir)
+    if failed is not None:
+        raise failed
     return 0
 
 
-def check_seeds(file: Path, seeds: Sequence[int]) -> None:
-    """Raise UserError if `file` has the results of other seeds, which these would replace."""
-    there = (read_json(file, dict) or {}).get("seeds")
-    if isinstance(there, list) and set(map(str, there)) != set(map(str, seeds)):
-        raise UserError(
-            f"{file} has the results of other seeds, {', '.join(map(str, there))}. Choose another "
-            "--workdir, or move that file away."
-        )
+def read_summaries(workdir: Path, like: int) -> dict[int, Summary]:
+    """Return the summaries of all finished seeds whose config is that of the seed `like`."""
+    config = read_config(name_folder(workdir, like))
+    read = {
+        seed: read_finished(config | {"seed": seed}, name_folder(workdir, seed), draw=False)
+        for seed in list_seeds(workdir)
+    }
+    return {seed: summary for seed, summary in read.items() if summary is not None}
 
 
-def summarize_seeds(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[str, Any]:
-    """Return the accuracies of the seeds with mean and standard deviation (None for one seed)."""
-    found: dict[str, Any] = {"title": summaries[0].title, "seeds": list(seeds)}
-    for key in ("last_accuracy", "best_accuracy"):
+def summarize_seeds(by_seed: Mapping[int, Summary]) -> dict[str, Any]:
+    """Return the results of the seeds with mean and standard deviation (None for one seed)."""
+    summaries = list(by_seed.values())
+    found: dict[str, Any] = {"title": summaries[0].title, "seeds": list(by_seed)}
+    for key in MEASURES:
         values = [getattr(summary, key) for summary in summaries]
         deviation = statistics.stdev(values) if len(values) > 1 else None
         found[key] = {
@@ -71,21 +85,21 @@ def summarize_seeds(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[
             "mean": statistics.fmean(values),
             "standard_deviation": deviation,
         }
-    return found | {"seconds": max(summary.seconds for summary in summaries)}
+    return found | {"seconds": sum(summary.seconds for summary in summaries)}
 
 
 def _print(found: dict[str, Any], workdir: Path) -> None:
     table = Table("seed", title=found["title"], title_justify="left")
-    table.add_column("test accuracy, last epoch", justify="right")
-    table.add_column("best epoch", justify="right")
-    last, best = found["last_accuracy"], found["best_accuracy"]
-    for seed, *values in zip(found["seeds"], last["of_seeds"], best["of_seeds"], strict=True):
-        table.add_row(str(seed), *(f"{value:.2%}" for value in values))
-    if last["standard_deviation"] is not None:
-        spread = (
-            f"{100 * e['mean']:.2f} ± {100 * e['standard_deviation']:.2f} %" for e in (last, best)
-        )
-        table.add_row("mean ± sd", *spread)
+    for name in ("test accuracy, last epoch", "best epoch", "integers fired by a neuron"):
+        table.add_column(name, justify="right")
+    measures = [found[key] for key in MEASURES]
+    for seed, *values in zip(found["seeds"], *(e["of_seeds"] for e in measures), strict=True):
+        *accuracies, spikes = values
+        table.add_row(str(seed), *(f"{value:.2%}" for value in accuracies), f"{spikes:.3f}")
+    if len(found["seeds"]) > 1:
+        spread = [(measure["mean"], measure["standard_deviation"]) for measure in measures]
+        percents = (f"{100 * mean:.2f} ± {100 * sd:.2f} %" for mean, sd in spread[:-1])
+        table.add_row("mean ± sd", *percents, "{:.3f} ± {:.3f}".format(*spread[-1]))
     console = Terminal()
     console.print(table)
     console.print(f"{found['seconds']:,.0f} s, written to {show_name(workdir)}", soft_wrap=True)

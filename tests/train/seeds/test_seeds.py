@@ -1,4 +1,4 @@
-"""Several seeds that train at once have the bits of single runs, even when interrupted."""
+"""Seeds of one command have the bits of single runs, even when interrupted."""
 
 import json
 import shutil
@@ -6,8 +6,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,25 +17,27 @@ from tests.helpers import compile_as_users_do
 from tests.train.helpers import (
     ENVIRONMENT,
     ROOT,
+    RUN,
     TINY,
     assert_same_end,
+    limit_devices,
     list_saved_steps,
-    load_records,
     load_summary,
     make_program_on,
+    read_contents,
     stop_after,
-    take_devices,
 )
-from tests.train.monitor.test_nonfinite import lose
 from tests.train.tiny import get_config
-from train import data
 from train.errors import UserError
 from train.loop import train
 from train.program.program import Program
 from train.program.state import TrainState
+from train.run.summary import Summary
+from train.run.workdir import open_lock
 from train.seeds import __main__ as command
-from train.seeds.loop import find_common_step, train_seeds
-from train.seeds.program import SeedsProgram, make_seeds_program
+from train.seeds.folder import check_folder
+from train.seeds.loop import SeedsFailed, train_seeds
+from train.session import Session
 
 SEEDS = (0, 3)
 
@@ -55,133 +57,119 @@ def _compile_as_users_do() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def programs() -> dict[int, Program]:
-    """Return the programs of single runs, whose steps are compiled once."""
-    found = {seed: make_program_on(1, make_config(seed=seed)) for seed in SEEDS}
-    return {
-        seed: program._replace(compile_step=cache(program.compile_step))
-        for seed, program in found.items()
-    }
+def alone(tmp_path_factory) -> tuple[Path, Program]:
+    """Return the folder of a single run with the second seed, and its program."""
+    folder = tmp_path_factory.mktemp("alone") / "seed_3"
+    program = make_program_on(1, make_config(seed=3))
+    assert train(make_config(seed=3), folder, program=program) is not None
+    return folder, program
 
 
 @pytest.fixture(scope="module")
-def alone(programs, tmp_path_factory) -> Path:
-    """Return the folder of single runs, `seed_0` and `seed_3`."""
-    folder = tmp_path_factory.mktemp("alone")
-    for seed, program in programs.items():
-        assert train(make_config(seed=seed), folder / f"seed_{seed}", program=program) is not None
-    return folder
-
-
-@pytest.fixture(scope="module")
-def seeds_program() -> SeedsProgram:
-    """Return the program of all seeds, whose step is compiled once."""
-    config = make_config(seed=SEEDS[0])
-    program = make_seeds_program(config, SEEDS, data.load(**config.data))
-    return program._replace(compile_step=cache(program.compile_step))
-
-
-def assert_as_alone(folder: Path, alone: Path, programs) -> None:
-    for seed in SEEDS:
-        name = f"seed_{seed}"
-        assert_same_end(alone / name, folder / name, programs[seed])
-        assert list_saved_steps(folder / name, "first") == [0]
-        config = (folder / name / "config.json").read_text()
-        assert config == (alone / name / "config.json").read_text()
-
-
-@pytest.fixture(scope="module")
-def at_once(seeds_program, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("at_once")
-    summaries = train_seeds(make_config(), SEEDS, folder, program=seeds_program)
+def trained(tmp_path_factory) -> Path:
+    """Return the folder of the seeds; their program has been made for the first one."""
+    folder = tmp_path_factory.mktemp("trained")
+    with limit_devices(1):
+        summaries = train_seeds(make_config(), SEEDS, folder)
     assert [summary.workdir for summary in summaries] == [str(folder / f"seed_{s}") for s in SEEDS]
     return folder
 
 
-def test_seeds_trained_at_once_have_the_bits_of_single_runs(at_once, alone, programs):
-    assert_as_alone(at_once, alone, programs)
-    states = [load_summary(at_once / f"seed_{seed}") for seed in SEEDS]
+@pytest.fixture
+def shared(alone, monkeypatch) -> None:
+    """Let the tests share a compiled program."""
+    monkeypatch.setattr("train.seeds.loop.make_program", lambda *_, **__: alone[1])
+
+
+def assert_same_seeds(folder: Path, trained: Path, program: Program) -> None:
+    for seed in SEEDS:
+        one, other = trained / f"seed_{seed}", folder / f"seed_{seed}"
+        assert_same_end(one, other, program)
+        assert (other / "config.json").read_text() == (one / "config.json").read_text()
+
+
+def test_a_seed_has_the_bits_of_a_single_run(trained, alone):
+    folder, program = alone
+    assert_same_end(folder, trained / folder.name, program)
+    assert list_saved_steps(trained / folder.name, "first") == [0]
+    config = (trained / folder.name / "config.json").read_text()
+    assert config == (folder / "config.json").read_text()
+    states = [load_summary(trained / f"seed_{seed}") for seed in SEEDS]
     assert states[0] != states[1]
 
 
-def test_stopped_seeds_resume_from_their_common_step(alone, tmp_path, programs, seeds_program):
-    config = make_config()
-    assert train_seeds(config, SEEDS, tmp_path, stop_after(4), program=seeds_program) is None
-    for seed in SEEDS:
-        assert sorted(list_saved_steps(tmp_path / f"seed_{seed}")) == [3, 4]
-    # Killed between the saves of two seeds.
-    shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
-    assert find_common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
-    assert train_seeds(config, SEEDS, tmp_path, program=seeds_program) is not None
-    assert_as_alone(tmp_path, alone, programs)
+def test_a_program_is_compiled_once_for_all_seeds(tmp_path, compiled, shared):
+    assert train_seeds(make_config(), (1, 2, 4), tmp_path, draw=False) is not None
+    assert RUN.isdisjoint(compiled)
+    files = {path.name for path in (tmp_path / "seed_4").iterdir()}
+    assert "summary.json" in files and not {"curves.png", "rates.png"} & files
 
 
-@pytest.mark.slow
-def test_train_main_resumes_a_single_seed(alone, tmp_path, programs):
-    assert train_seeds(make_config(), SEEDS, tmp_path, stop_after(2)) is None
-    assert train(make_config(seed=3), tmp_path / "seed_3", devices=take_devices(1)) is not None
-    assert_same_end(alone / "seed_3", tmp_path / "seed_3", programs[3])
-    with pytest.raises(UserError, match="no newest step in common [(]seed_0 at 2, seed_3 at 6[)]"):
-        train_seeds(make_config(), SEEDS, tmp_path)
+@pytest.mark.parametrize("steps", [2, 7])
+def test_stopped_seeds_resume(trained, tmp_path, steps, alone, shared):
+    """Stop the first or the second of two runs of six steps."""
+    # `stop` is also called before each run.
+    assert train_seeds(make_config(), SEEDS, tmp_path, stop_after(steps + 1)) is None
+    begun = (tmp_path / "seed_3").exists()
+    assert begun == (steps > 6) == (tmp_path / "seed_0" / "summary.json").exists()
+    assert train_seeds(make_config(), SEEDS, tmp_path) is not None
+    assert_same_seeds(tmp_path, trained, alone[1])
 
 
-@pytest.mark.slow
-def test_seeds_start_if_some_have_not_started(tmp_path):
-    (tmp_path / "seed_0" / "first" / "0").mkdir(parents=True)
-    folders = [tmp_path / "seed_0", tmp_path / "seed_1"]
-    assert find_common_step(folders) is None
-
-
-def make_losing_program(config) -> SeedsProgram:
-    """Return a program whose loss is nan at some steps of some seeds."""
-    return make_seeds_program(config, SEEDS, data.load(**config.data), loss=lose)
-
-
-def test_a_seed_that_is_not_finite_is_named_and_ends_all(tmp_path, seeds_program):
-    def lose_second() -> TrainState:
-        states = seeds_program.first_states()
-        params = jax.tree.map(lambda x: x.at[1].multiply(1e38), states.params)
-        return states.replace(params=jax.device_put(params, states.step.sharding))
-
-    program = seeds_program._replace(first_states=lose_second)
-    with pytest.raises(UserError) as error:
-        train_seeds(make_config(), SEEDS, tmp_path, program=program)
-    message = str(error.value)
-    assert message.startswith("seed 3: step 1, in epoch 1, is not finite. The checkpoint of step")
-    assert f"--workdir {tmp_path}/seed_3 and --config.seed=3" in message
-
-
-@pytest.mark.slow
-def test_a_step_that_is_not_finite_can_be_skipped(tmp_path, capsys):
-    config = make_config(skip=6, epochs=1)
-    assert train_seeds(config, SEEDS, tmp_path, program=make_losing_program(config)) is not None
-    printed = " ".join(capsys.readouterr().out.split())
-    nulls = {
-        seed: sum(line.get("loss", 0) is None for line in load_records(tmp_path / f"seed_{seed}"))
-        for seed in SEEDS
+def test_finished_seeds_are_only_read(trained, compiled, monkeypatch):
+    monkeypatch.setattr("train.seeds.loop.data", None)
+    before = read_contents(trained)
+    summaries = train_seeds(make_config(), SEEDS[::-1], trained)
+    assert [summary.title for summary in summaries] and compiled == []
+    assert summaries[1]._asdict() == json.loads((trained / "seed_0/summary.json").read_text()) | {
+        key: Summary._field_defaults[key] for key in ("validation_accuracy", "epochs", "metrics")
     }
-    assert sum(nulls.values()) and "was skipped: its loss or gradient is not finite" in printed
+    assert read_contents(trained) == before
 
 
-@pytest.mark.parametrize(
-    "changed, complaint",
-    [
-        ({"cpu_devices": 2}, "config.cpu_devices must be 1"),
-        ({"profile_steps": (1, 2)}, "need a single run: use train.main"),
-        ({"wandb": {"project": "spikes"}}, "need a single run: use train.main"),
-        ({"checkpoints": {"last": 1}}, "config.checkpoints.last must be at least 2"),
-    ],
-)
-def test_keys_that_need_a_single_run_are_refused(tmp_path, changed, complaint, compiled):
-    with pytest.raises(UserError, match=complaint):
-        train_seeds(make_config(**changed), SEEDS, tmp_path / "run")
-    assert not (tmp_path / "run").exists() and compiled == []
+@pytest.mark.slow
+def test_finished_seeds_measure_again_what_they_lack(trained, alone, tmp_path):
+    shutil.copytree(trained, tmp_path / "seeds")
+    (tmp_path / "seeds/seed_3/summary.json").write_text("{")
+    (tmp_path / "seeds/seed_0/curves.png").unlink()
+    with limit_devices(1):
+        for changed in ({}, {"metrics": ("entropy",)}):
+            found = train_seeds(make_config(**changed), SEEDS, tmp_path / "seeds")
+            assert [list(summary.metrics) for summary in found] == [list(*changed.values())] * 2
+    assert_same_end(alone[0], tmp_path / "seeds/seed_3", alone[1])
+    assert (tmp_path / "seeds/seed_0/curves.png").is_file()
 
 
-def test_more_seeds_than_devices_are_refused(tmp_path):
-    seeds = range(jax.device_count() + 1)
-    with pytest.raises(UserError, match="5 seeds need as many devices; there are 4"):
-        train_seeds(make_config(), seeds, tmp_path / "run")
+@pytest.mark.slow
+def test_seeds_can_be_extended(tmp_path):
+    with limit_devices(1):
+        assert train_seeds(make_config(epochs=1), SEEDS, tmp_path, draw=False) is not None
+        # One of them alone before, so that they need two programs.
+        train(make_config(epochs=1, seed=3, extend=1), tmp_path / "seed_3")
+        found = train_seeds(make_config(epochs=1, extend=1), SEEDS, tmp_path, draw=False)
+        assert [summary.epochs for summary in found] == [2, 2]
+        with pytest.raises(UserError, match="has no run. Train it first"):
+            train_seeds(make_config(epochs=1, extend=1), [0, 5], tmp_path, draw=False)
+
+
+def test_a_seed_that_fails_does_not_end_the_others(tmp_path, monkeypatch, shared):
+    def begin(self: Session, state: TrainState, note: Any) -> None:
+        if self.config.seed == 0:
+            state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
+        real(self, state, note)
+
+    real = Session.begin
+    monkeypatch.setattr(Session, "begin", begin)
+    with pytest.raises(SeedsFailed) as error:
+        train_seeds(make_config(), (0, 3), tmp_path, draw=False)
+    assert list(error.value.errors) == [0] and str(error.value).startswith("seed 0: ")
+    assert (tmp_path / "seed_3/summary.json").is_file()
+
+
+def test_a_mistake_in_the_config_is_reported_once(tmp_path):
+    with pytest.raises(UserError) as error:
+        train_seeds(make_config(batch_size=10**6), SEEDS, tmp_path)
+    assert not isinstance(error.value, SeedsFailed) and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "6/manifest.json", "seeds.json", "seed_notes.txt"])
@@ -190,49 +178,60 @@ def test_seeds_are_never_added_to_a_folder_of_something_else(tmp_path, name):
     file.parent.mkdir(parents=True)
     file.write_text("{}")
     with pytest.raises(UserError, match="there is not empty and not the folder of seeds; choose"):
-        train_seeds(make_config(), (0, 1), tmp_path / "there")
-    assert len(list((tmp_path / "there").iterdir())) == 1
+        check_folder(make_config(), tmp_path / "there")
 
 
-def test_the_folder_of_a_single_run_is_refused(at_once):
+def test_folders_of_other_runs_are_refused(trained):
+    check_folder(make_config(log_every=1), trained)
     with pytest.raises(UserError, match="is the folder of a run"):
-        train_seeds(make_config(), SEEDS, at_once / "seed_0")
+        check_folder(make_config(), trained / "seed_0")
+    with pytest.raises(UserError, match="seed_0 has another config:\n  epochs: 2 saved, 7 given"):
+        check_folder(make_config(epochs=7), trained)
 
 
-ARGUMENTS = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
+ARGUMENTS = ("--config", TINY, "--config.log_every=1")
 
 
-@pytest.mark.parametrize("there", ["[0, 1]", "[]", '["x"]', "[[0]]"])
-def test_the_results_of_other_seeds_are_never_replaced(tmp_path, there, capsys):
-    file = tmp_path / "seeds.json"
-    file.write_text(f'{{"seeds": {there}}}')
-    words = ["seeds", "--config", TINY, "--workdir", str(tmp_path), "--seeds", "2,3"]
-    assert command.main(words) == 2
-    assert f"{file} has the results of other seeds" in capsys.readouterr().err
-    assert [each.name for each in tmp_path.iterdir()] == ["seeds.json"]
-    command.check_seeds(file, json.loads(there))
+def run_command(folder: Path, seeds: str, monkeypatch) -> int:
+    # The command changes its process: its devices and logging.
+    for name in ("silence_storage_threads", "use_cpu_devices"):
+        monkeypatch.setattr(command, name, lambda *_: None)
+    with limit_devices(1):
+        return command.main(["seeds", *ARGUMENTS, "--seeds", seeds, "--workdir", str(folder)])
 
 
-def test_the_command_prints_every_seed_and_their_deviation(at_once, monkeypatch, capsys):
-    """Repeat the command of finished runs, which trains nothing."""
-    # The command changes its process: its devices, signal handlers and logging.
-    monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    monkeypatch.setattr(command, "silence_storage_threads", lambda: None)
-    assert command.main(["seeds", *ARGUMENTS, "--workdir", str(at_once)]) == 0
-    found = json.loads((at_once / "seeds.json").read_text())
-    last = [load_summary(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]
-    assert found["seeds"] == list(SEEDS) and found["last_accuracy"]["of_seeds"] == last
-    assert found["last_accuracy"]["mean"] == pytest.approx(np.mean(last))
-    assert found["last_accuracy"]["standard_deviation"] == pytest.approx(statistics.stdev(last))
-    assert "mean ± sd" in capsys.readouterr().out
+def test_the_command_prints_all_seeds_of_the_folder(trained, monkeypatch, capsys):
+    assert run_command(trained, "3", monkeypatch) == 0
+    found = json.loads((trained / "seeds.json").read_text())
+    summaries = [load_summary(trained / f"seed_{seed}") for seed in SEEDS]
+    assert found["seeds"] == list(SEEDS)
+    for key in ("last_accuracy", "best_accuracy", "spikes"):
+        values = [summary[key] for summary in summaries]
+        assert found[key] == {
+            "of_seeds": values,
+            "mean": pytest.approx(np.mean(values)),
+            "standard_deviation": pytest.approx(statistics.stdev(values)),
+        }
+    printed = capsys.readouterr().out
+    assert "mean ± sd" in printed and "integers fired" in printed
+
+
+def test_the_command_reports_failed_seeds_after_the_results(trained, monkeypatch, capsys, shared):
+    with open_lock(trained / "seed_3"):
+        (trained / "seed_3/summary.json").rename(trained / "kept")
+        assert run_command(trained, "0,3", monkeypatch) == 2
+        (trained / "kept").rename(trained / "seed_3/summary.json")
+    printed = capsys.readouterr()
+    assert "seed_3 is in use by" in printed.err and "test accuracy" in printed.out
+    assert json.loads((trained / "seeds.json").read_text())["seeds"] == [0]
 
 
 @pytest.mark.slow
-def test_the_command_trains_in_its_own_process(alone, tmp_path, programs):
-    command = [sys.executable, "-m", "train.seeds", *ARGUMENTS, "--workdir", str(tmp_path)]
+def test_the_command_trains_in_its_own_process(trained, alone, tmp_path):
+    words = [*ARGUMENTS, "--seeds", "0,3", "--workdir", str(tmp_path)]
+    command = [sys.executable, "-m", "train.seeds", *words]
     subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
-    assert_as_alone(tmp_path, alone, programs)
-    assert (tmp_path / "seeds.json").is_file()
+    assert_same_seeds(tmp_path, trained, alone[1])
 
 
 @pytest.mark.parametrize(
