@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
     sd: float
     low: float
     high: float
-    count: int
+    size: int
 
 
 class Comparison(NamedTuple):

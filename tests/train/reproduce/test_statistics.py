@@ -31,7 +31,7 @@ def is_near(count: int, times: int, share: float) -> bool:
 
 def test_estimate_is_the_textbook_interval():
     found = estimate_mean([1, 2, 3, 4])
-    assert found.mean == 2.5 and found.count == 4
+    assert found.mean == 2.5 and found.size == 4
     assert found.sd == pytest.approx(np.sqrt(5 / 3))
     # 3.1824 is Student's quantile for three degrees of freedom.
     assert found.high - found.mean == pytest.approx(3.1824463 * found.sd / 2)
@@ -40,7 +40,7 @@ def test_estimate_is_the_textbook_interval():
 
 def test_one_value_has_a_mean_and_no_interval():
     found = estimate_mean([0.5])
-    assert found.mean == 0.5 and found.count == 1
+    assert found.mean == 0.5 and found.size == 1
     assert np.isnan([found.sd, found.low, found.high]).all()
 
 

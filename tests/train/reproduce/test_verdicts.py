@@ -114,7 +114,7 @@ def test_claim_on_a_missing_or_failed_run_cannot_be_tested(run, reason):
     assert second.corrected >= before[1].corrected
     results = read_results(experiment, records)
     assert results["I-LIF"].estimate("accuracy") is None
-    assert results["PIT"].estimate("accuracy").count == 5
+    assert results["PIT"].estimate("accuracy").size == 5
 
 
 @pytest.mark.parametrize(
