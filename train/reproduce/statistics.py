@@ -116,8 +116,8 @@ def compute_power(pairs: int, tests: int, effect: float = 1.0) -> float:
     """Return the chance to find an effect as one of `tests` claims, with a two-sided t test.
 
     `effect` is the true mean of the differences divided by their standard deviation. The chance is
-    that of the smallest p of the table, which Holm compares with 0.05 / `tests`; that of others is
-    higher. Returns 0 for fewer than two pairs.
+    for the smallest p of the table, which Holm compares with 0.05 / `tests`, and higher for others.
+    Returns 0 for fewer than two pairs.
     """
     if pairs < 2:
         return 0.0

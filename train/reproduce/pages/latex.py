@@ -47,7 +47,7 @@ SPECIAL = str.maketrans(
 
 
 def format_tables(page: Page) -> str:
-    """Return the table of the rows and that of the claims, each as a `table` environment."""
+    """Return two `table` environments, of the rows and of the claims."""
     name = f"{page.experiment.name}-{page.scale}"
     cases = page.experiment.cases
     head = _list_head(page)

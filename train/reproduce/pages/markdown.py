@@ -65,7 +65,7 @@ def format_page(page: Page, picture: str) -> str:
         blocks.append("" if experiment.analysis else _explain_picture(page))
     if page.verdicts:
         blocks += ["## Claims", _count_outcomes(page), _format_claims(page), _explain_test(page)]
-    blocks += ["## Command", f"```\n{page.command}\n```", _explain_command(page)]
+    blocks += ["## Command", f"```console\n{page.command}\n```", _explain_command(page)]
     return "\n\n".join(block.strip("\n") for block in blocks if block) + "\n"
 
 
