@@ -19,15 +19,17 @@ class Group(NamedTuple):
 
 
 # What a page of results does not need.
-LEAN = "tensorboard=False health.every_epochs=0"
+LEAN = "tensorboard=False health.every_epochs=0 log_every=0"
+# A run of seconds saves its first and its last state only; killed, it starts again.
+SHORT = f"{LEAN} checkpoints.seconds_apart=1e9"
 # 200 digits of 10 classes, tested on the other 1,597. With all 1,437 training images every neuron
 # is at 98-99 % and neurons cannot be told apart.
-DIG200 = f"{LEAN} data.train_images=200 epochs=60 batch_size=50 evaluate_every=0"
+DIG200 = f"{SHORT} data.train_images=200 epochs=60 batch_size=50 evaluate_every=0"
 SMALL = "model.width=16"
 FASHION = f"{LEAN} {SMALL} warmup_epochs=0"
 # The reset is detached for all neurons: with so few steps of training, a gradient through the reset
 # costs each of them more than the neurons differ by.
-EVENTS = f"{LEAN} neuron.detach_reset=True evaluate_every=0"
+EVENTS = f"{SHORT} neuron.detach_reset=True evaluate_every=0"
 RESNET18 = "model.name=resnet18 model.width=64 model.dtype=bfloat16"
 # The smallest residual network: one block of four channels.
 TINY = "model.width=4 model.stages=(1,) epochs=2 batch_size=50"
@@ -50,7 +52,7 @@ GROUPS: Mapping[str, Mapping[str, Group]] = {
         ),
     },
     "smoke": {
-        "dig100": Group("digits", 2, f"{LEAN} {TINY} data.train_images=100"),
+        "dig100": Group("digits", 2, f"{SHORT} {TINY} data.train_images=100"),
         "dvs100": Group("dvs_digits", 2, f"{EVENTS} {TINY} data.train_images=100"),
     },
 }
