@@ -1,4 +1,4 @@
-"""Further measures of a finished run, for its record: numbers that pages compare, and lists to draw.
+"""Further measures of a finished run: numbers that pages compare, and lists that figures draw.
 
 Numbers are measured for every seed. Long lists are only kept of seed 0, whose picture is drawn.
 """
@@ -145,6 +145,7 @@ def measure_rates(subject: Subject) -> dict[str, Any]:
     trend = np.mean([rate[-1] - rate[0] for rate in rates.values()])
     return {
         "rate_trend": float(trend),
+        "rate_samples": len(next(iter(layers.values())).per_sample),
         "rates": {name: _round_list(rate) for name, rate in rates.items()},
     }
 

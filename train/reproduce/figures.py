@@ -1,0 +1,164 @@
+"""The pictures of figures, from the measures in the records of their cases."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from configs.scales import Experiment
+
+# The measures of the runs of each case, by seed, without cases that have none.
+Measured = Mapping[str, list[dict[str, Any]]]
+
+
+def write_figure(
+    experiment: "Experiment", records: Mapping[str, Mapping[str, Any]], out: Path
+) -> list[Path]:
+    """Write the picture that an experiment draws from further measures; return the files.
+
+    `records` are those of the cases by label. There is no picture without a run that has the
+    measure, and none for most tables.
+    """
+    from .pages.figure import save_png
+
+    name = experiment.analysis
+    measured = read_measured(experiment, records)
+    figure = DRAWINGS[name](measured) if name and measured else None
+    if figure is None:
+        return []
+    file = out / f"{experiment.name}.png"
+    write_atomically(file, save_png(figure))
+    return [file]
+
+
+def read_measured(
+    experiment: "Experiment", records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the measures of the finished runs of each case, in the order of their seeds."""
+    found = {}
+    for case in experiment.cases:
+        runs = records.get(case.label, {}).get("runs", {})
+        measures = [runs[seed].get("measures") for seed in sorted(runs, key=int)]
+        if measures := [each for each in measures if each]:
+            found[case.label] = measures
+    return found
+
+
+def draw_learning(measured: Measured) -> "Figure | None":
+    """Draw mean curves over the seeds of training loss, training and test accuracy (Fig. 3)."""
+    from pit_jax.analysis.plots.learning import curves
+
+    drawn = {}
+    for label, runs in _select(measured, "test_accuracy_curve").items():
+        epochs = np.array(runs[0]["epochs"])
+        panels = []
+        for key, scale in (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100)):
+            # None is an epoch without an evaluation.
+            values = np.array([run[f"{key}_curve"] for run in runs], float)
+            mean = scale * values.mean(axis=0)
+            shown = np.isfinite(mean)
+            panels.append((epochs[shown].tolist(), mean[shown].tolist()))
+        drawn[f"{label}, mean of {_count(runs, 'seed')}"] = panels
+    return curves(drawn) if drawn else None
+
+
+def draw_membranes(measured: Measured) -> "Figure | None":
+    """Draw the density of the last layer's membranes at every step (Fig. 4)."""
+    from pit_jax.analysis.membrane import Density
+    from pit_jax.analysis.plots.membrane import plot_from_above
+
+    drawn = {}
+    for label, runs in _select(measured, "membranes").items():
+        found = runs[0]["membranes"]
+        arrays = {key: np.array(found[key]) for key in ("at", "density", "mean", "sd")}
+        drawn[f"{label}, seed 0"] = Density(
+            bandwidth=found["bandwidth"],
+            samples=found["samples"],
+            apart=np.zeros(len(found["mean"])),
+            **arrays,
+        )
+    return plot_from_above(drawn) if drawn else None
+
+
+def draw_landscape(measured: Measured) -> "Figure | None":
+    """Draw contours of the loss around the weights (Fig. 5)."""
+    from pit_jax.analysis.plots.landscape import contour
+
+    found = _select(measured, "landscape")
+    if not found:
+        return None
+    axis = np.array(next(iter(found.values()))[0]["landscape_axis"])
+    return contour(
+        {f"{label}, seed 0": np.array(runs[0]["landscape"]) for label, runs in found.items()}, axis
+    )
+
+
+def draw_rates(measured: Measured) -> "Figure | None":
+    """Draw mean firing rates over the seeds, by layer and by step (Fig. 6)."""
+    from pit_jax.analysis.plots.rates import compare
+
+    found = _select(measured, "rates")
+    drawn = {
+        f"{label}, mean of {_count(runs, 'seed')}": {
+            layer: np.mean([run["rates"][layer] for run in runs], axis=0)
+            for layer in runs[0]["rates"]
+        }
+        for label, runs in found.items()
+    }
+    samples = min((run["rate_samples"] for runs in found.values() for run in runs), default=0)
+    return compare(drawn, samples) if drawn else None
+
+
+def draw_scales(measured: Measured) -> "Figure | None":
+    """Draw median and range of the scales of every layer, before and after training (Fig. 7)."""
+    from pit_jax.display import escape_math
+    from pit_jax.plots import style
+
+    found = _select(measured, "scales")
+    if not found:
+        return None
+    figure = style.figure(3.8)
+    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    for axes, (label, runs) in zip(panels, found.items(), strict=True):
+        for key, shift, color, name in (
+            ("scale_starts", -0.15, style.GRAY, "before training"),
+            ("scales", 0.15, style.COLORS[0], "after training"),
+        ):
+            layers = list(runs[0].get(key, {}).values())
+            if not layers:
+                continue
+            at = np.arange(1, len(layers) + 1) + shift
+            medians = np.array([np.median(a) for a in layers])
+            reach = np.abs([[np.min(a), np.max(a)] for a in layers] - medians[:, None])
+            axes.errorbar(at, medians, reach.T, fmt="o", ms=4, capsize=2, color=color, label=name)
+        axes.set_title(f"{escape_math(label)}, seed 0", fontsize=8, loc="left")
+        style.finish(axes, xlabel="neuron layer")
+        style.use_integer_ticks(axes.xaxis)
+    panels[0].set_ylabel("scale a: median and range of the channels")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+DRAWINGS: Mapping[str, Callable[[Measured], "Figure | None"]] = {
+    "learning": draw_learning,
+    "membranes": draw_membranes,
+    "landscape": draw_landscape,
+    "rates": draw_rates,
+    "scales": draw_scales,
+}
+
+
+def _select(measured: Measured, key: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs that have a measure, without cases that have no such run."""
+    found = {label: [run for run in runs if key in run] for label, runs in measured.items()}
+    return {label: runs for label, runs in found.items() if runs}
+
+
+def _count(runs: list[dict[str, Any]], what: str) -> str:
+    return f"{len(runs)} {what}{'' if len(runs) == 1 else 's'}"
