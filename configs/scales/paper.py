@@ -7,6 +7,7 @@ from configs.tables import Row
 
 SEEDS = 3
 MEASURES = {"table3": ("energy",), "table10": ("energy",), "table8": ("levels",)}
+FIGURES = ANALYSES | {"figure5": "landscape:51"}
 DATA = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -22,7 +23,7 @@ def make(name: str) -> Experiment:
     if name == "table5":  # Nothing of it needs training.
         cases, claims = count_rows(name), compare_rows(name, printed, COUNTED)
     else:
-        measures = (analysis,) if analysis else MEASURES.get(name, ())
+        measures = (FIGURES[name],) if analysis else MEASURES.get(name, ())
         rows = load_rows(name)
         first = next(DATA[row.config.split(":")[0]] for row in rows if row.config)
         cases = tuple(_make_case(row, measures, first) for row in rows)

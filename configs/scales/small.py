@@ -112,8 +112,13 @@ MEMBRANES = ("LIF 10x1", "I-LIF 10x4", "PIT paper 10x4", "PIT ours 10x4")
 SCALES = ("PIT paper 1x4", "PIT ours 1x4", "PIT ours 1x4 frozen")
 
 
-def _list_parts(digits: str, all_fashion: str, fashion: str, events: str) -> dict[str, list[Part]]:
-    """Return the parts of all experiments by name, for the groups of a scale."""
+def _list_parts(
+    digits: str, all_fashion: str, fashion: str, events: str, side: int
+) -> dict[str, list[Part]]:
+    """Return the parts of all experiments by name, for the groups of a scale.
+
+    `side` is the number of points on a side of the loss landscapes.
+    """
     others = dict.fromkeys(OTHERS, 10)
     losses = ("LIF 1x1", "PIT paper 1x1", "PIT ours 1x1")
     return {
@@ -136,18 +141,17 @@ def _list_parts(digits: str, all_fashion: str, fashion: str, events: str) -> dic
         "table12": [Part(events, EVENTS12)],
         "figure3": [Part(fashion, CURVES, ("learning",), 3)],
         "figure4": [Part(events, MEMBRANES, ("membranes",))],
-        "figure5": [Part(digits, losses, ("landscape",), 5)],
+        "figure5": [Part(digits, losses, (f"landscape:{side}",), 5)],
         "figure6": [Part(digits, STEPS, ("rates",))],
         "figure7": [Part(digits, SCALES, ("scales",))],
     }
 
 
-# The groups of digits, of Fashion-MNIST for Table 2 and for the others, and of events. `smoke` does
-# without Fashion-MNIST, which must be installed first.
+# The arguments of `_list_parts`. `smoke` does without Fashion-MNIST, which must be installed first.
 DATA = {
-    "laptop": ("dig200", "FM", "FM12k", "dvs400"),
-    "medium": ("dig200", "FM", "FM", "dvs"),
-    "smoke": ("dig100", "dig100", "dig100", "dvs100"),
+    "laptop": ("dig200", "FM", "FM12k", "dvs400", 21),
+    "medium": ("dig200", "FM", "FM", "dvs", 51),
+    "smoke": ("dig100", "dig100", "dig100", "dvs100", 5),
 }
 # The cases of `smoke`: one of each kind, since most of its time is compilation.
 SMOKE = {
