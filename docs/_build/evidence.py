@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from configs.claims import COMPARISONS
@@ -26,6 +27,7 @@ SCALE = "laptop"
 EVIDENCE = DOCS / "evidence" / SCALE
 READINGS_JSON = DOCS.parent / "benchmarks" / "readings.json"
 READING = re.compile(r"PIT (paper|released|ours)\b")
+OPPOSITE_WITH = "; the opposite with "
 OTHER_STARTS = {"`released`", "`ours`"}
 # The rows of README, by the label without its group.
 README_ROWS = ("LIF 4x1", "I-LIF 1x4", "PIT paper 1x4", "PIT released 1x4", "PIT ours 1x4")
@@ -103,7 +105,7 @@ def describe_outcome(verdicts: Mapping[str, Verdict]) -> str:
         return OPPOSITE
     else:
         outcome = NOT_SEEN
-    return f"{outcome}; the opposite with {', '.join(opposite)}" if opposite else outcome
+    return f"{outcome}{OPPOSITE_WITH}{', '.join(opposite)}" if opposite else outcome
 
 
 def format_difference(verdict: Verdict) -> str:
@@ -121,7 +123,7 @@ def format_estimate(found: Estimate | None, digits: int = 2) -> str:
     """Return a mean with its interval, or "missing"."""
     if found is None:
         return "missing"
-    if found.count < 2:
+    if found.size < 2:
         return f"{found.mean:.{digits}f}"
     return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
@@ -157,29 +159,42 @@ def command(name: str) -> str:
 
 
 def _make_claim_row(sentence: Sentence) -> list[str]:
-    comparison, effects, outcomes = sentence.comparison, [], {}
+    effects, outcomes = [], {}
     for group, readings in sentence.verdicts.items():
         outcomes[group] = describe_outcome(readings)
-        effects += [
-            f"{group}, {reading}: {format_difference(verdict)}"
-            for reading, verdict in readings.items()
-        ]
+        effects += [f"{group}, {each}" for each in _list_effects(sentence.name, readings)]
     printed = {v.claim.printed for each in sentence.verdicts.values() for v in each.values()}
     printed.discard(None)
-    claim = _capitalize(comparison.text)
-    if comparison.measure != "accuracy":
-        claim += f" (`{comparison.measure}`)"
     return [
-        claim,
-        comparison.source,
+        _format_claim(sentence),
+        sentence.comparison.source,
         ", ".join(_sign(each, 2) for each in sorted(printed, reverse=True)) or "–",
         "<br>".join(effects) or "–",
         _join_outcomes(outcomes) or f"{UNTESTED} here: no such rows at this scale",
     ]
 
 
-def _capitalize(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _format_claim(sentence: Sentence) -> str:
+    comparison = sentence.comparison
+    measure = "" if comparison.measure == "accuracy" else f" (`{comparison.measure}`)"
+    return f"{comparison.text[:1].upper()}{comparison.text[1:]}{measure}"
+
+
+def _list_effects(name: str, readings: Mapping[str, Verdict]) -> list[str]:
+    """Return the effect for each reading, and next to an accuracy the difference in spikes."""
+    results = load_results(name)
+    effects = []
+    for reading, verdict in readings.items():
+        effect = f"{reading}: {format_difference(verdict)}"
+        claim, comparison = verdict.claim, verdict.comparison
+        if claim.measure == "accuracy" and comparison is not None:
+            better, worse = (
+                fmean(results[label].list_values("spikes", range(comparison.pairs)))
+                for label in (claim.better, claim.worse)
+            )
+            effect += f", spikes {_sign(better - worse, 2)}"
+        effects.append(effect)
+    return effects
 
 
 def _join_outcomes(outcomes: Mapping[str, str]) -> str:
@@ -254,23 +269,16 @@ def _drop_group(case: Case) -> str:
 
 
 def make_negative() -> str:
-    """Return the claims that did not come out in some group or with some reading of PIT."""
+    """Return the claims that did not come out in a group, or came out with the other sign."""
     rows = []
-    for name, comparison, verdicts in list_sentences():
-        for group, readings in verdicts.items():
-            for reading, verdict in readings.items():
-                if verdict.outcome in (NOT_SEEN, OPPOSITE):
-                    rows.append(
-                        [
-                            _capitalize(comparison.text),
-                            f"{group}, {reading}",
-                            comparison.measure.replace("_", " "),
-                            format_difference(verdict),
-                            verdict.outcome,
-                            f"[{name}](evidence/{SCALE}/{name}.md)",
-                        ]
-                    )
-    head = ["claim", "compared", "measure", "effect", "outcome", "page"]
+    for sentence in list_sentences():
+        for group, readings in sentence.verdicts.items():
+            outcome = describe_outcome(readings)
+            if outcome.startswith(NOT_SEEN) or OPPOSITE_WITH in outcome or outcome == OPPOSITE:
+                page = f"[{sentence.name}](evidence/{SCALE}/{sentence.name}.md)"
+                effects = _list_effects(sentence.name, readings)
+                rows.append([_format_claim(sentence), group, "<br>".join(effects), outcome, page])
+    head = ["claim", "data", "effect", "outcome", "page"]
     return format_table(head, rows, left=len(head))
 
 
