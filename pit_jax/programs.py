@@ -35,7 +35,8 @@ COMMANDS = {
         "count parameters and operations of networks", "pit_jax.models", in_trainer=False
     ),
     "import": Command("convert a PyTorch checkpoint to variables", "pit_jax.interop", False),
-    "seeds": Command("train several seeds at once", "seeds"),
+    "seeds": Command("train several seeds of one config", "seeds"),
+    "reproduce": Command("train the paper's tables and figures, with verdicts", "reproduce"),
     "check-install": Command(
         "report JAX's devices and the installed extras", "pit_jax.check_install", False
     ),

@@ -26,8 +26,8 @@ from .cli import (
     describe_config,
     parse_config,
     read_folder,
-    read_seeds,
 )
+from .several import add_reproduce, add_seeds
 
 FORMATS = {
     "directory": "pit_jax.inference.load",
@@ -126,22 +126,6 @@ def _add_train(parser: Parser) -> None:
     group.add_argument("--coordinator", metavar="HOST:PORT", help="address of the first process")
     group.add_argument("--processes", type=int, metavar="N", help="number of processes")
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
-
-
-def _add_seeds(parser: Parser) -> None:
-    """Train several seeds at once.
-
-    Each becomes an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. To resume,
-    repeat the command. Use it for networks that are too small to keep all cores busy.
-    """
-    add_run(parser, "where each seed gets a folder; default: runs/seeds/ and the config's name")
-    parser.add_argument(
-        "--seeds",
-        required=True,
-        type=read_seeds,
-        metavar="S,S,...",
-        help="such as 0,1,2,3; each gets its own device (on CPUs a virtual one)",
-    )
 
 
 def _add_check(parser: Parser) -> None:
@@ -394,7 +378,12 @@ GRAMMARS = {
         "data.prepare", _add_prepare, "  %(prog)s imagenet --source downloads --out data/imagenet"
     ),
     "seeds": Grammar(
-        "seeds", _add_seeds, "  %(prog)s --config digits --seeds 0,1,2,3", "runs/seeds"
+        "seeds", add_seeds, "  %(prog)s --config digits --seeds 0,1,2,3", "runs/seeds"
+    ),
+    "reproduce": Grammar(
+        "reproduce",
+        add_reproduce,
+        "  %(prog)s table7\n  %(prog)s table2 table8 --scale paper --data ~/data --out results",
     ),
     "ledger": Grammar("ledger", _add_ledger, "  %(prog)s runs/digits"),
 }

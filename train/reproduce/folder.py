@@ -1,0 +1,92 @@
+"""The folder of all results of a start: what belongs to it, its data, and its pages."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..files import hash_content, hash_file, write_atomically
+from ..run.reading import read_json
+from .locks import FOLDER as LOCKS
+from .locks import hold_lock
+from .pages import write_pages
+from .records import FOLDER as RECORDS
+from .records import read_records
+from .sources import FOLDER as SOURCES
+
+if TYPE_CHECKING:
+    from configs.scales import Experiment
+
+# The hash of the data by section of a config, and the hashes of the pages that were written here.
+DATA, PAGES = "data.json", "pages.json"
+SUFFIXES = ("md", "csv", "tex", "png")
+
+
+def check_folder(out: Path, names: list[str]) -> None:
+    """Raise UserError if `out` is the folder of something else, or has other files of our names."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is not a folder. Choose another --out.")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if there and not there & {SOURCES, RECORDS, LOCKS}:
+        raise UserError(f"{out} is not empty and not of train.reproduce. Choose another --out.")
+    written = _read(out / PAGES)
+    for name in names:
+        _check_pages(out, name, written)
+
+
+def _check_pages(out: Path, name: str, written: Mapping[str, Any]) -> None:
+    for suffix in SUFFIXES:
+        file = out / f"{name}.{suffix}"
+        if file.exists() and (
+            not file.is_file() or hash_file(file) not in written.get(file.name, ())
+        ):
+            raise UserError(
+                f"{file} was not written by train.reproduce, or changed since. Move it away, or "
+                "choose another --out."
+            )
+
+
+def check_data(out: Path, found: Mapping[str, Mapping[str, str]]) -> None:
+    """Note the hashes of data by section; raise UserError if other runs in `out` had other data."""
+    with hold_lock(out, DATA):
+        known = _read(out / DATA)
+        for section, data in found.items():
+            if known.get(section, data) != data:
+                raise UserError(
+                    f"the data {data['name']} are not those of the other runs in {out}. Restore "
+                    "them, give their folder with --data, or choose another --out."
+                )
+        if found.keys() - known.keys():
+            _write(out / DATA, {**known, **found})
+
+
+def publish(experiment: "Experiment", out: Path, scale: str, seeds: int | None) -> None:
+    """Write the pages of an experiment from the records in `out`.
+
+    Raises UserError, and writes nothing, if a file of the same name is not of this program.
+    """
+    with hold_lock(out, PAGES), tempfile.TemporaryDirectory() as folder:
+        written = _read(out / PAGES)
+        _check_pages(out, experiment.name, written)
+        records = read_records(experiment, out)
+        files = write_pages(experiment, records, seeds, Path(folder), scale=scale)
+        contents = {file.name: file.read_bytes() for file in files}
+        hashes = {name: [hash_content(content)] for name, content in contents.items()}
+        # A kill leaves old and new pages: both are known until all are written.
+        both = {name: [*written.get(name, ()), *new] for name, new in hashes.items()}
+        _write(out / PAGES, {**written, **both})
+        for name, content in contents.items():
+            write_atomically(out / name, content, shared=True)
+        _write(out / PAGES, {**written, **hashes})
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(dict(sorted(content.items())), indent=1)
+    write_atomically(file, f"{text}\n", shared=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(file, dict) or {}
+    return found

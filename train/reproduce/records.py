@@ -1,0 +1,127 @@
+"""The records of a folder: one file for each config, with the results of its runs by seed.
+
+Pages are made from records alone, so the records that are committed make the same pages again.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..files import write_atomically
+from ..run.reading import read_json
+from .locks import hold_lock
+
+if TYPE_CHECKING:
+    from configs.scales import Experiment
+
+FOLDER = "records"
+# The keys of a record in their order, and those that never change.
+KEYS = ("label", "config", "overrides", "command", "code", "data", "environment", "measures")
+COMMON = ("config", "code", "data")
+
+
+def find_record(out: Path, slug: str) -> Path:
+    """Return the file of a record."""
+    return out / FOLDER / f"{slug}.json"
+
+
+def read_record(out: Path, slug: str) -> dict[str, Any] | None:
+    """Return a record, with its own slug; None if it is missing.
+
+    Raises UserError if the file is damaged.
+    """
+    file = find_record(out, slug)
+    found: dict[str, Any] | None = read_json(file, dict)
+    if found is not None and not isinstance(found.get("runs"), dict):
+        raise UserError(f"{file} is not a record of train.reproduce; restore it or move it away.")
+    return None if found is None else {"slug": slug, **found}
+
+
+def read_records(experiment: "Experiment", out: Path) -> dict[str, dict[str, Any]]:
+    """Return the records in `out` by the label of their case; those that are missing are skipped.
+
+    Each has its `slug`. Raises UserError for a damaged record.
+    """
+    from .plan import find_slugs
+
+    found = {label: read_record(out, slug) for label, slug in find_slugs(experiment).items()}
+    return {label: record for label, record in found.items() if record is not None}
+
+
+def is_done(record: Mapping[str, Any] | None, seed: int, measures: Iterable[str]) -> bool:
+    """Return whether a record has the run of `seed` with all `measures`."""
+    run = (record or {}).get("runs", {}).get(str(seed), {})
+    return "accuracy" in run and set(measures) <= set(run.get("measured", ()))
+
+
+def find_failure(record: Mapping[str, Any] | None, seed: int) -> str | None:
+    """Return the reason why the run of `seed` failed; None if it did not."""
+    reason: str | None = (record or {}).get("runs", {}).get(str(seed), {}).get("failed")
+    return reason
+
+
+def write_run(
+    out: Path, slug: str, common: Mapping[str, Any], seed: int, run: Mapping[str, Any] | None
+) -> None:
+    """Write the results of one run, or remove them if `run` is None.
+
+    `common` is the record without its runs. Measures that the run already has are kept. Raises
+    UserError if the record is of another config, other code or other data.
+    """
+    with hold_lock(out, slug):
+        was = read_record(out, slug) or {"runs": {}}
+        for key in COMMON:
+            if was.get(key) and common.get(key) and was[key] != common[key]:
+                raise UserError(
+                    f"{find_record(out, slug)} was made with other {key}. Choose another --out."
+                )
+        runs = dict(was["runs"])
+        earlier = runs.pop(str(seed), {})
+        if run is not None:
+            runs[str(seed)] = _merge(earlier, run)
+        environments = _list_distinct([*was.get("environment", []), *common.get("environment", [])])
+        # What a failed first run could not find out stays as it is.
+        head = was | {key: value for key, value in common.items() if value}
+        _write(out, slug, head | {"environment": environments, "runs": runs})
+
+
+def write_count(
+    out: Path, slug: str, common: Mapping[str, Any], measures: Mapping[str, Any]
+) -> None:
+    """Write the record of a case that is counted, not trained."""
+    with hold_lock(out, slug):
+        _write(out, slug, {**common, "measures": measures, "runs": {}})
+
+
+def _merge(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    # In the order of names, so that a record does not depend on which table asked first.
+    if "failed" in run or "failed" in earlier:
+        return dict(run)
+    measures = {**earlier.get("measures", {}), **run.get("measures", {})}
+    measured: Collection[str] = {*earlier.get("measured", ()), *run.get("measured", ())}
+    # The time is that of the training, not of a start that found it finished.
+    seconds = earlier.get("seconds", run["seconds"])
+    return {
+        **run,
+        "seconds": seconds,
+        "measured": sorted(measured),
+        "measures": dict(sorted(measures.items())),
+    }
+
+
+def _list_distinct(environments: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    texts = {json.dumps(each, sort_keys=True): each for each in environments}
+    return [texts[text] for text in sorted(texts)]
+
+
+def _write(out: Path, slug: str, record: Mapping[str, Any]) -> None:
+    """Write a record with one line for each run, in the order of the seeds."""
+    head = {key: record[key] for key in KEYS if key in record}
+    runs = sorted(record["runs"].items(), key=lambda item: int(item[0]))
+    lines = ",\n".join(f"  {json.dumps(seed)}: {json.dumps(run)}" for seed, run in runs)
+    text = json.dumps(head, indent=1).removesuffix("\n}")
+    file = find_record(out, slug)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, f'{text},\n "runs": {{\n{lines}\n }}\n}}\n', shared=True)
