@@ -49,7 +49,7 @@ def records():
 
 def write(experiment, records, scale="laptop", seeds=None):
     """Return the page in Markdown."""
-    return format_page(make_page(experiment, records, seeds, scale), "table8.png")
+    return format_page(make_page(experiment, records, seeds, scale), ["table8.png"])
 
 
 def read_rows(page):
@@ -238,6 +238,23 @@ def test_printed_values_are_drawn_at_paper_scale_only(records):
     assert marks["laptop"] == [] and marks["paper"][:2] == [95.86, 94.83]
 
 
+def test_figures_have_the_picture_of_their_measures_and_tables_may_have_both(
+    records, tmp_path, monkeypatch
+):
+    for name, analysis, expected in (
+        ("table8", "", ["table8.png", "other.png"]),
+        ("figure3", "learning", ["other.png"]),
+    ):
+        (out := tmp_path / name).mkdir()
+        monkeypatch.setattr("train.reproduce.pages.write_figure", lambda *_: [out / "other.png"])
+        cases = (PIT._replace(row=""), ILIF._replace(row=""))
+        experiment = Experiment(name, "Neurons", cases, (), analysis)
+        files = write_pages(experiment, records, None, out, scale="laptop")
+        assert [file.name for file in files[3:]] == expected
+        shown = re.findall(r"!\[Neurons\]\((.*)\)", (out / f"{name}.md").read_text())
+        assert shown == expected
+
+
 def test_there_is_no_picture_without_a_number():
     table = Experiment("table8", "Neurons", (CITED,), ())
     assert draw_means(make_page(table, {}, None, "paper")) is None
@@ -247,7 +264,7 @@ def test_there_is_no_picture_without_a_number():
 def test_every_experiment_has_a_page_before_anything_is_trained(scale):
     for name in NAMES:
         page = make_page(load(name, scale), {}, None, scale)
-        text = format_page(page, "")
+        text = format_page(page, [])
         assert f"train.reproduce {name} --scale {scale}" in text
         assert format_csv(page) and format_tables(page)
         assert all(verdict.outcome == "cannot be tested" for verdict in page.verdicts)

@@ -27,15 +27,15 @@ def write_pages(
     """Write NAME.md, NAME.csv, NAME.tex and NAME.png of an experiment to `out`; return the files.
 
     `records` are those of the cases by label, without those that have none yet. `seeds` replaces
-    the number of seeds that the cases name. The same records give the same bytes. A figure of the
-    paper is drawn from the measures of its runs, a table from their means; there is no picture
-    without a number to draw.
+    the number of seeds that the cases name. The same records give the same bytes. The picture of a
+    table shows its means, of a figure what the paper's figure shows; some tables have a second one,
+    NAME_levels.png. There is no picture without a number to draw.
     """
     name = experiment.name
     page = make_page(experiment, records, seeds, scale)
-    pictures = _draw_pictures(page, records, out)
+    pictures = [*_draw_means(page, out), *write_figure(experiment, records, out)]
     files = {
-        f"{name}.md": format_page(page, pictures[0].name if pictures else ""),
+        f"{name}.md": format_page(page, [picture.name for picture in pictures]),
         f"{name}.csv": format_csv(page),
         f"{name}.tex": format_tables(page),
     }
@@ -44,10 +44,9 @@ def write_pages(
     return [*(out / file for file in files), *pictures]
 
 
-def _draw_pictures(page: Page, records: Mapping[str, Mapping[str, Any]], out: Path) -> list[Path]:
-    if page.experiment.analysis:
-        return write_figure(page.experiment, records, out)
-    figure = draw_means(page)
+def _draw_means(page: Page, out: Path) -> list[Path]:
+    # The picture of a figure shows other measures, which `write_figure` draws.
+    figure = None if page.experiment.analysis else draw_means(page)
     if figure is None:
         return []
     file = out / f"{page.experiment.name}.png"

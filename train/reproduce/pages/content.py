@@ -22,13 +22,32 @@ HEADINGS = {
     "acs_m": "ACs, M",
     "macs_m": "MACs, M",
     "energy_uj": "energy, µJ",
+    "all_energy_uj": "energy of all operations, µJ",
     "memory_gb": "memory, GB",
+    "first_epoch_accuracy": "accuracy after epoch 1, %",
+    "train_loss": "training loss",
+    "membranes_apart": "change of membranes",
+    "loss_rise": "rise of the loss",
+    "rate_trend": "trend of the rate",
+    "scale_spread": "spread of scales",
+}
+# A sentence on each measure whose heading does not say what it is.
+MEANINGS = {
+    SPIKES: "Spikes: the integers that a neuron fires for a test image, summed over the steps; the "
+    "mean over all neurons.",
+    "energy_uj": "ACs, MACs and energy: of a test image, by the rules of the paper's Table 10.",
+    "all_energy_uj": "Energy of all operations: with the operations that these rules omit.",
+    "ns_ace_g": "S-ACE and NS-ACE: of a test image, by the rules of the paper's Table 3.",
+    "membranes_apart": "Change of membranes: in the last layer, the mean over steps of the total "
+    "variation distance between the density of a step and the mean of all steps.",
+    "loss_rise": "Rise of the loss: its mean over a square around the trained weights, minus its "
+    "value at the weights.",
+    "rate_trend": "Trend of the rate: the firing rate of the last step minus the first one's, "
+    "mean over the layers.",
+    "scale_spread": "Spread of scales: the standard deviation over layers of the median scale, in "
+    "doublings.",
 }
 NONE = "–"
-ABOUT_SPIKES = (
-    "Spikes are the integers that a neuron fires for a test image, summed over the steps; the mean "
-    "over all neurons."
-)
 # The only scale whose data and networks are the paper's.
 PAPER = "paper"
 

@@ -9,9 +9,10 @@ from pit_jax.display import escape_math
 from .content import ACCURACY, PAPER, SPIKES, Page, get_heading, shorten_label
 
 if TYPE_CHECKING:
-    from configs.scales import Case
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from configs.scales import Case
 
 # In inches: a row of a panel, what a panel needs around its rows, and the widths.
 ROW, AROUND, LABELS, PANEL, NARROW = 0.27, 0.75, 2.4, 3.0, 2.3

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ..results import Result, describe_missing
 from ..verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED, Verdict
 from .content import (
-    ABOUT_SPIKES,
     ACCURACY,
+    MEANINGS,
     NONE,
     PAPER,
     SPIKES,
@@ -54,15 +54,13 @@ Counts do not vary with the seed. They are compared without a test, and have no 
 """
 
 
-def format_page(page: Page, picture: str) -> str:
-    """Return the page; `picture` is the name of its figure, empty for none."""
+def format_page(page: Page, pictures: Sequence[str]) -> str:
+    """Return the page; `pictures` are the names of its figures."""
     experiment = page.experiment
     blocks = [f"# {_name_table(experiment.name)}: {experiment.title}", *_introduce(page)]
     blocks.append(_format_table(_list_head(page), (_list_cells(page, c) for c in experiment.cases)))
     blocks += _list_remarks(page)
-    if picture:
-        blocks.append(f"![{experiment.title}]({picture})")
-        blocks.append("" if experiment.analysis else _explain_picture(page))
+    blocks += _show_pictures(page, pictures)
     if page.verdicts:
         blocks += ["## Claims", _count_outcomes(page), _format_claims(page), _explain_test(page)]
     blocks += ["## Command", f"```console\n{page.command}\n```", _explain_command(page)]
@@ -81,8 +79,7 @@ def _introduce(page: Page) -> Iterator[str]:
             "that is trained has smaller data, networks and training, so its difference to the "
             "printed number does not compare like with like. Compare rows with the same data."
         )
-    if SPIKES in page.measures:
-        yield ABOUT_SPIKES
+    yield _format_list(MEANINGS[measure] for measure in page.measures if measure in MEANINGS)
 
 
 def _list_head(page: Page) -> list[str]:
@@ -148,9 +145,13 @@ def _list_remarks(page: Page) -> Iterator[str]:
         )
 
 
-def _explain_picture(page: Page) -> str:
-    text = "Small points are runs; large ones are means, with their 95 % intervals."
-    return text + " Gray marks are the printed numbers." * (page.scale == PAPER)
+def _show_pictures(page: Page, pictures: Iterable[str]) -> Iterator[str]:
+    for picture in pictures:
+        yield f"![{page.experiment.title}]({picture})"
+        # Others have their own legends.
+        if picture == f"{page.experiment.name}.png" and not page.experiment.analysis:
+            text = "Small points are runs; large ones are means, with their 95 % intervals."
+            yield text + " Gray marks are the printed numbers." * (page.scale == PAPER)
 
 
 def _count_outcomes(page: Page) -> str:
