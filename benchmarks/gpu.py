@@ -148,9 +148,16 @@ def answer(work: str, *, small: bool) -> None:
     print(f"\n{json.dumps(result, ensure_ascii=False)}", flush=True)
 
 
-def ask(work: str, *, small: bool, seconds: float) -> dict[str, Any]:
-    """Return what a child process answers within `seconds`."""
-    command = [sys.executable, "-m", "benchmarks.gpu", "--work", work, *["--small"] * small]
+def ask(
+    work: str,
+    *,
+    small: bool,
+    seconds: float,
+    module: str = "benchmarks.gpu",
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a child process, `module` with `--work`, answers within `seconds`."""
+    command = [sys.executable, "-m", module, "--work", work, *options, *["--small"] * small]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     own = {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with tempfile.TemporaryFile("w+") as errors:

@@ -15,13 +15,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-wheels=${WHEELS:-.wheels}
-if compgen -G "$wheels/*.whl" >/dev/null; then
-	site=$(mktemp -d)
-	trap 'rm -rf "$site"' EXIT
-	"$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile \
-		--target "$site" "$wheels"/*.whl
-	export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
-fi
+source scripts/install_wheels.sh
 # The program ends by itself before this limit; the limit also ends a child that hangs in a driver.
 timeout --kill-after=5 295 "$python" -m benchmarks.gpu "$@"
