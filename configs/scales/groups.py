@@ -32,7 +32,7 @@ FASHION = f"{LEAN} {SMALL} warmup_epochs=0"
 EVENTS = f"{SHORT} neuron.detach_reset=True evaluate_every=0"
 RESNET18 = "model.name=resnet18 model.width=64 model.dtype=bfloat16"
 # The smallest residual network: one block of four channels.
-TINY = "model.width=4 model.stages=(1,) epochs=2 batch_size=50"
+TINY = "model.width=4 model.stages=(1,) epochs=4 batch_size=20"
 
 GROUPS: Mapping[str, Mapping[str, Group]] = {
     "laptop": {
