@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .statistics import Estimate, estimate_mean
+from .statistics import MeanEstimate, estimate_mean
 
 if TYPE_CHECKING:
     from configs.scales import Case, Experiment
@@ -41,10 +41,10 @@ class Result(NamedTuple):
         """Return `measure` of the runs of `seeds`, of all by default."""
         return [self.runs[seed][measure] for seed in (self.seeds if seeds is None else seeds)]
 
-    def estimate(self, measure: str) -> Estimate | None:
+    def estimate(self, measure: str) -> MeanEstimate | None:
         """Return the mean over the seeds, or the counted number; None if a run lacks it."""
         if measure in self.counted:
-            return Estimate(self.counted[measure], math.nan, math.nan, math.nan, 0)
+            return MeanEstimate(self.counted[measure], math.nan, math.nan, math.nan, 0)
         if not self.seeds or self.find_missing(measure):
             return None
         return estimate_mean(self.list_values(measure))

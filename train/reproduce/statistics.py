@@ -18,7 +18,7 @@ SIGNIFICANCE = 0.05
 ROUNDING = 1e-12
 
 
-class Estimate(NamedTuple):
+class MeanEstimate(NamedTuple):
     """The mean of a case over its seeds; `low` and `high` are its interval, NaN for one seed."""
 
     mean: float
@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
     pairs: int
 
 
-def estimate_mean(values: Sequence[float]) -> Estimate:
+def estimate_mean(values: Sequence[float]) -> MeanEstimate:
     """Return the mean of `values` and Student's 95 % interval of it.
 
     Raises ValueError if there are none, or one is NaN or infinite.
@@ -50,10 +50,10 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
     found = _read_values(values)
     mean, count = float(found.mean()), len(found)
     if count == 1:
-        return Estimate(mean, np.nan, np.nan, np.nan, 1)
+        return MeanEstimate(mean, np.nan, np.nan, np.nan, 1)
     sd = float(found.std(ddof=1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * sd / np.sqrt(count))
-    return Estimate(mean, sd, mean - half, mean + half, count)
+    return MeanEstimate(mean, sd, mean - half, mean + half, count)
 
 
 def compare_pairs(

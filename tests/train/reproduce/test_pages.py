@@ -120,6 +120,8 @@ def test_page_names_its_command_and_says_when_printed_values_do_not_compare(reco
     assert "python -m train.reproduce table8 --scale laptop --seeds 3\n" in small
     assert "does not compare like with like" in small and "like with like" not in whole
     assert read_rows(small)[PIT.label][3] == "3"
+    unprinted = TABLE._replace(cases=(OTHER,), claims=())
+    assert "like with like" not in write(unprinted, records)
 
 
 def test_pages_depend_on_their_own_runs_only(records, tmp_path):
@@ -198,6 +200,7 @@ def test_latex_has_a_cell_for_each_column_and_escapes_texts(records):
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {number}
         assert all(row.endswith(r" \\") for row in rows)
     assert r"PIT ours 1x4 & dig200 & 1 $\times$ 4 & 4 & 93.25 $\pm$ 1.03 & 0.65 & 95.86" in text
+    assert "PIT | above I-LIF (accuracy, points: PIT ours 1x4 $-$ I-LIF 1x4) & dig200" in text
     assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end")
     assert escape("100 % of_a & b\\c {#1} $x$ ~^ λ − 4×1") == (
         r"100 \% of\_a \& b\textbackslash{}c \{\#1\} \$x\$ \textasciitilde{}\textasciicircum{} "

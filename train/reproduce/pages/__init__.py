@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...files import write_atomically
 from ..figures import write_figure
-from .content import Page, make_page
+from .content import Content, make_page
 from .figure import draw_means, save_png
 from .latex import format_tables
 from .markdown import format_page
@@ -44,7 +44,7 @@ def write_pages(
     return [*(out / file for file in files), *pictures]
 
 
-def _draw_means(page: Page, out: Path) -> list[Path]:
+def _draw_means(page: Content, out: Path) -> list[Path]:
     # The picture of a figure shows other measures, which `write_figure` draws.
     figure = None if page.experiment.analysis else draw_means(page)
     if figure is None:

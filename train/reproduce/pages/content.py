@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config.pages import load_shipped
 from ..results import Result, read_results
-from ..statistics import Estimate
+from ..statistics import MeanEstimate
 from ..verdicts import Verdict, judge_results
 
 if TYPE_CHECKING:
+    from configs.claims import Claim
     from configs.scales import Case, Experiment
 
 ACCURACY, SPIKES = "accuracy", "spikes"
@@ -52,7 +53,7 @@ NONE = "–"
 PAPER = "paper"
 
 
-class Page(NamedTuple):
+class Content(NamedTuple):
     """What a page shows.
 
     `measures` are the keys of its columns, `printed` the paper's numbers by label and key.
@@ -95,7 +96,7 @@ def make_page(
     records: Mapping[str, Mapping[str, Any]],
     seeds: int | None,
     scale: str,
-) -> Page:
+) -> Content:
     """Return the content of the page of an experiment, from the records of its cases by label."""
     results = read_results(experiment, records, seeds)
     printed = _read_printed(experiment)
@@ -104,7 +105,7 @@ def make_page(
         command += f" --seeds {seeds}"
     verdicts = tuple(judge_results(experiment.claims, results))
     measures = tuple(_list_measures(experiment, printed.values()))
-    return Page(experiment, scale, command, results, verdicts, measures, printed)
+    return Content(experiment, scale, command, results, verdicts, measures, printed)
 
 
 def _read_printed(experiment: "Experiment") -> dict[str, Mapping[str, float]]:
@@ -134,9 +135,10 @@ def get_heading(measure: str) -> str:
     return HEADINGS.get(measure, f"{words}, %" if measure.endswith(ACCURACY) else words)
 
 
-def get_difference_heading(measure: str) -> str:
-    """Return what the difference of a measure is a difference of, with its unit."""
-    return get_heading(measure).replace("%", "points")
+def describe_difference(page: Content, claim: "Claim") -> str:
+    """Return what is compared, such as `accuracy, points: PIT 1x4 − LIF 4x1`."""
+    better, worse = (shorten_label(page.results[each].case) for each in (claim.better, claim.worse))
+    return f"{get_heading(claim.measure).replace('%', 'points')}: {better} − {worse}"
 
 
 def split_shape(label: str) -> str:
@@ -185,7 +187,7 @@ def format_absent(result: Result, measure: str) -> str:
     return "missing" if result.missing or measured else NONE
 
 
-def format_estimate(measure: str, found: Estimate) -> str:
+def format_estimate(measure: str, found: MeanEstimate) -> str:
     """Return a mean with its interval, or a number without one."""
     mean = format_number(measure, found.mean)
     return mean if found.size < 2 else f"{mean} {format_interval(measure, found.low, found.high)}"

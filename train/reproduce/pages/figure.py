@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pit_jax.display import escape_math
 
-from .content import ACCURACY, PAPER, SPIKES, Page, get_heading, shorten_label
+from .content import ACCURACY, PAPER, SPIKES, Content, get_heading, shorten_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +19,11 @@ ROW, AROUND, LABELS, PANEL, NARROW = 0.27, 0.75, 2.4, 3.0, 2.3
 # With more panels than this in a line, all are narrow.
 MOST_WIDE = 3
 FAINT = 0.35
-DPI = 150
+# Records and pages are committed together, so pictures are small.
+DPI = 100
 
 
-def draw_means(page: Page) -> "Figure | None":
+def draw_means(page: Content) -> "Figure | None":
     """Return the picture of a page; None if no case has or awaits a number.
 
     There is a line of panels for each group of data, with a panel for each measure.
@@ -55,11 +56,13 @@ def save_png(figure: "Figure") -> bytes:
     """Return a picture as PNG, the same bytes for the same numbers."""
     drawn = BytesIO()
     # Without the version of matplotlib, which would change the bytes.
-    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(
+        drawn, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True}
+    )
     return drawn.getvalue()
 
 
-def _list_groups(page: Page) -> dict[str, list["Case"]]:
+def _list_groups(page: Content) -> dict[str, list["Case"]]:
     """Return the cases with any number to draw, by their group."""
     groups: dict[str, list[Case]] = {}
     for case in page.experiment.cases:
@@ -70,7 +73,7 @@ def _list_groups(page: Page) -> dict[str, list["Case"]]:
     return groups
 
 
-def _is_measured(page: Page, cases: Sequence["Case"], measure: str) -> bool:
+def _is_measured(page: Content, cases: Sequence["Case"], measure: str) -> bool:
     """Return whether any of `cases` has this measure, or is trained and must get it."""
     results = [page.results[case.label] for case in cases]
     if measure in (ACCURACY, SPIKES):
@@ -79,7 +82,7 @@ def _is_measured(page: Page, cases: Sequence["Case"], measure: str) -> bool:
 
 
 def _draw_panel(
-    axes: "Axes", page: Page, cases: Sequence["Case"], measure: str, color: str
+    axes: "Axes", page: Content, cases: Sequence["Case"], measure: str, color: str
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..statistics import Estimate
+from ..statistics import MeanEstimate
 from ..verdicts import Verdict
 from .content import (
     ACCURACY,
     NONE,
     PAPER,
-    Page,
+    Content,
     count_seeds,
+    describe_difference,
     format_absent,
     format_number,
     format_p,
@@ -46,7 +47,7 @@ SPECIAL = str.maketrans(
 )
 
 
-def format_tables(page: Page) -> str:
+def format_tables(page: Content) -> str:
     """Return two `table` environments, of the rows and of the claims."""
     name = f"{page.experiment.name}-{page.scale}"
     cases = page.experiment.cases
@@ -61,12 +62,12 @@ def format_tables(page: Page) -> str:
         caption = f"{page.experiment.title}: claims. Two-sided paired t tests, corrected by Holm."
         head = ["claim", "data", "difference", "95 % interval", "p", "power", "printed", "verdict"]
         rows = [_list_claim_cells(page, verdict) for verdict in page.verdicts]
-        columns = r"p{0.25\linewidth}lrrrrrp{0.18\linewidth}"
+        columns = r"p{0.3\linewidth}lrrrrrp{0.15\linewidth}"
         text += "\n" + _format_table(f"{name}-claims", caption, columns, head, rows)
     return text
 
 
-def _list_head(page: Page) -> list[str]:
+def _list_head(page: Content) -> list[str]:
     head = ["row", "data", "T × D", "seeds"]
     for measure in page.measures:
         head.append(get_heading(measure))
@@ -77,7 +78,7 @@ def _list_head(page: Page) -> list[str]:
     return head
 
 
-def _list_cells(page: Page, case: "Case") -> list[str]:
+def _list_cells(page: Content, case: "Case") -> list[str]:
     result = page.results[case.label]
     cells = [shorten_label(case), case.group, split_shape(case.label), count_seeds(result)]
     for measure in page.measures:
@@ -91,12 +92,12 @@ def _list_cells(page: Page, case: "Case") -> list[str]:
     return cells
 
 
-def _format_mean(measure: str, found: Estimate) -> str:
+def _format_mean(measure: str, found: MeanEstimate) -> str:
     mean = format_number(measure, found.mean)
     return mean if found.size < 2 else f"{mean} ± {format_number(measure, found.high - found.mean)}"
 
 
-def _list_claim_cells(page: Page, verdict: Verdict) -> list[str]:
+def _list_claim_cells(page: Content, verdict: Verdict) -> list[str]:
     claim, found = verdict.claim, verdict.comparison
     difference, interval = NONE, NONE
     if found is not None:
@@ -105,7 +106,7 @@ def _list_claim_cells(page: Page, verdict: Verdict) -> list[str]:
         interval = NONE if verdict.exact else f"[{', '.join(ends)}]"
     printed = NONE if claim.printed is None else format_printed(claim.measure, claim.printed, "+")
     return [
-        claim.text,
+        f"{claim.text} ({describe_difference(page, claim)})",
         page.results[claim.better].case.group,
         difference,
         interval,

@@ -11,8 +11,9 @@ from .content import (
     NONE,
     PAPER,
     SPIKES,
-    Page,
+    Content,
     count_seeds,
+    describe_difference,
     format_absent,
     format_estimate,
     format_interval,
@@ -20,9 +21,7 @@ from .content import (
     format_p,
     format_power,
     format_printed,
-    get_difference_heading,
     get_heading,
-    shorten_label,
     split_shape,
 )
 
@@ -54,7 +53,7 @@ Counts do not vary with the seed. They are compared without a test, and have no 
 """
 
 
-def format_page(page: Page, pictures: Sequence[str]) -> str:
+def format_page(page: Content, pictures: Sequence[str]) -> str:
     """Return the page; `pictures` are the names of its figures."""
     experiment = page.experiment
     blocks = [f"# {_name_table(experiment.name)}: {experiment.title}", *_introduce(page)]
@@ -71,9 +70,9 @@ def _name_table(name: str) -> str:
     return name.replace("table", "Table ").replace("figure", "Figure ")
 
 
-def _introduce(page: Page) -> Iterator[str]:
+def _introduce(page: Content) -> Iterator[str]:
     yield f"Scale `{page.scale}`. {page.experiment.remark}".rstrip()
-    if page.scale != PAPER and page.printed:
+    if page.scale != PAPER and any(map(page.has_printed, page.measures)):
         yield (
             "The printed numbers are the paper's, for its data and networks. At this scale a row "
             "that is trained has smaller data, networks and training, so its difference to the "
@@ -82,7 +81,7 @@ def _introduce(page: Page) -> Iterator[str]:
     yield _format_list(MEANINGS[measure] for measure in page.measures if measure in MEANINGS)
 
 
-def _list_head(page: Page) -> list[str]:
+def _list_head(page: Content) -> list[str]:
     head = ["row", "data", "T × D", "seeds"]
     if ACCURACY in page.measures:
         head += [get_heading(ACCURACY), "sd", INTERVAL]
@@ -97,7 +96,7 @@ def _list_head(page: Page) -> list[str]:
     return [*head, "record"]
 
 
-def _list_cells(page: Page, case: "Case") -> list[str]:
+def _list_cells(page: Content, case: "Case") -> list[str]:
     result = page.results[case.label]
     cells = [_escape(case.label), _escape(case.group), split_shape(case.label), count_seeds(result)]
     for measure in page.measures[:2]:
@@ -126,7 +125,7 @@ def _list_mean(result: Result, measure: str) -> list[str]:
     return [*cells[: num_cells - 1], format_interval(measure, found.low, found.high)]
 
 
-def _list_remarks(page: Page) -> Iterator[str]:
+def _list_remarks(page: Content) -> Iterator[str]:
     """Yield the missing runs, then the remarks on cases, as lists."""
     results = page.results.values()
     if any(result.missing for result in results):
@@ -145,7 +144,7 @@ def _list_remarks(page: Page) -> Iterator[str]:
         )
 
 
-def _show_pictures(page: Page, pictures: Iterable[str]) -> Iterator[str]:
+def _show_pictures(page: Content, pictures: Iterable[str]) -> Iterator[str]:
     for picture in pictures:
         yield f"![{page.experiment.title}]({picture})"
         # Others have their own legends.
@@ -154,7 +153,7 @@ def _show_pictures(page: Page, pictures: Iterable[str]) -> Iterator[str]:
             yield text + " Gray marks are the printed numbers." * (page.scale == PAPER)
 
 
-def _count_outcomes(page: Page) -> str:
+def _count_outcomes(page: Content) -> str:
     """Return how many claims have each outcome, as a sentence."""
     outcomes = [verdict.outcome for verdict in page.verdicts]
     counts = (
@@ -164,13 +163,13 @@ def _count_outcomes(page: Page) -> str:
     return f"Outcomes of the {len(outcomes)} claims: {', '.join(counts)}."
 
 
-def _format_claims(page: Page) -> str:
+def _format_claims(page: Content) -> str:
     head = ["claim", "source", "data", "difference of", "difference", INTERVAL, "pairs"]
     head += ["corrected p", "power", "printed", "verdict"]
     return _format_table(head, (_list_claim_cells(page, verdict) for verdict in page.verdicts))
 
 
-def _list_claim_cells(page: Page, verdict: Verdict) -> list[str]:
+def _list_claim_cells(page: Content, verdict: Verdict) -> list[str]:
     claim, found = verdict.claim, verdict.comparison
     difference, interval, pairs = NONE, NONE, NONE
     if found is not None:
@@ -181,13 +180,11 @@ def _list_claim_cells(page: Page, verdict: Verdict) -> list[str]:
     printed = NONE
     if claim.printed is not None:
         printed = format_printed(claim.measure, claim.printed, "+")
-    better, worse = (page.results[label].case for label in (claim.better, claim.worse))
-    labels = f"{shorten_label(better)} − {shorten_label(worse)}"
     return [
         _escape(claim.text),
         _escape(claim.source) or NONE,
-        _escape(better.group),
-        _escape(f"{get_difference_heading(claim.measure)}: {labels}"),
+        _escape(page.results[claim.better].case.group),
+        _escape(describe_difference(page, claim)),
         difference,
         interval,
         pairs,
@@ -198,7 +195,7 @@ def _list_claim_cells(page: Page, verdict: Verdict) -> list[str]:
     ]
 
 
-def _explain_test(page: Page) -> str:
+def _explain_test(page: Content) -> str:
     number = len(page.tests)
     tests = f"{number} claim{'s' * (number != 1)}"
     text = TEST.format(tests=tests) if number else ""
@@ -207,7 +204,7 @@ def _explain_test(page: Page) -> str:
     return text + EXACT * any(verdict.exact for verdict in page.verdicts)
 
 
-def _explain_command(page: Page) -> str:
+def _explain_command(page: Content) -> str:
     name = page.experiment.name
     return (
         f"trains what is missing and writes this page, `{name}.csv` with every run, and "

@@ -10,7 +10,7 @@ from pit_jax.display import escape_formula
 
 from ..results import NOT_RUN
 from ..verdicts import Verdict
-from .content import Page, split_shape
+from .content import Content, split_shape
 
 if TYPE_CHECKING:
     from configs.scales import Case
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FINISHED = "finished"
 
 
-def format_csv(page: Page) -> str:
+def format_csv(page: Content) -> str:
     """Return the lines of all rows, each with its runs below it, then those of the claims.
 
     The column `kind` is `row`, `run` or `claim`. Accuracies are in percent. Cells that a line does
@@ -34,7 +34,7 @@ def format_csv(page: Page) -> str:
     return written.getvalue()
 
 
-def _list_columns(page: Page) -> list[str]:
+def _list_columns(page: Content) -> list[str]:
     columns = ["kind", "label", "data", "T", "D", "seed", "seeds", "status"]
     for measure in page.measures:
         columns += [measure, f"{measure}_sd", f"{measure}_low", f"{measure}_high"]
@@ -46,7 +46,7 @@ def _list_columns(page: Page) -> list[str]:
     return [*columns, "record"]
 
 
-def _list_lines(page: Page, case: "Case") -> Iterator[dict[str, Any]]:
+def _list_lines(page: Content, case: "Case") -> Iterator[dict[str, Any]]:
     """Yield the line of a row, then those of its runs."""
     result = page.results[case.label]
     steps, _, levels = split_shape(case.label).partition(" × ")
@@ -70,7 +70,7 @@ def _list_lines(page: Page, case: "Case") -> Iterator[dict[str, Any]]:
         yield {"kind": "run", **about, "seed": seed, "status": status, **numbers, "record": record}
 
 
-def _describe_claim(page: Page, verdict: Verdict) -> dict[str, Any]:
+def _describe_claim(page: Content, verdict: Verdict) -> dict[str, Any]:
     claim = verdict.claim
     line: dict[str, Any] = {
         "kind": "claim",
