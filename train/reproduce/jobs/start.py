@@ -29,7 +29,7 @@ class JobMaker:
     def make(self, task: Task, seeds: Sequence[int]) -> dict[str, Any]:
         """Return the job that trains some seeds of a task, or counts its case."""
         counts = {"kind": "count", "name": task.tables[0], "case": task.case._asdict()}
-        trains = {"kind": "train", "page": task.case.config, "data": self._find_data(task)}
+        trains = {"kind": "train", "page": task.case.config}
         return {
             "out": str(self._out),
             "slug": task.slug,
@@ -37,6 +37,7 @@ class JobMaker:
             "command": task.command,
             "config": task.config,
             "overrides": task.case.overrides,
+            "data": self.data.get(task.data, {}) if task.config else {},
             "data_dir": str(self._data_dir),
             "seeds": list(seeds),
             "measures": task.measures,
@@ -46,9 +47,6 @@ class JobMaker:
     def probe(self, task: Task, *, timed: bool) -> dict[str, Any]:
         """Return the job that looks at the data of a task, and measures its cost if `timed`."""
         return {**self.make(task, ()), "kind": "probe", "timed": timed}
-
-    def _find_data(self, task: Task) -> Mapping[str, str]:
-        return self.data.get(task.data, {}) if task.config else {}
 
 
 def train_missing(
