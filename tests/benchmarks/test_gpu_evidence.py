@@ -168,7 +168,7 @@ def test_the_script_runs_on_a_cpu_in_small_size(tmp_path):
     file = tmp_path / "gpu.jsonl"
     command = ["bash", str(ROOT / "scripts" / "gpu_evidence.sh"), "--small", f"--out={file}"]
     environment = {**os.environ, "PYTHON": sys.executable, "JAX_PLATFORMS": "cpu"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "cache")
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
 
     def start() -> tuple[int, str]:
         ended = subprocess.run(
