@@ -18,7 +18,7 @@ LEVELS = [
     {"data"},
     {"program"},
     {"run", "records", "monitor", "distributed"},
-    {"extension", "session"},
+    {"extension", "loading", "session"},
     {"loop"},
 ]
 MOST_MODULES, MOST_LINES, MOST_FUNCTION_LINES, MOST_USUAL_LINES = 15, 400, 60, 30

@@ -4,7 +4,6 @@ main.py makes `stop` from the signals; the loop calls it before every step. Init
 compilation and evaluation end at once (`interruptible`).
 """
 
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -14,20 +13,16 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from pit_jax.display import print_text
 from pit_jax.signals import Stopped, interruptible, saving
 
-from . import data
-from .data.feeding.order import describe_skipped
 from .distributed import hosts
 from .extension import resolve_extensions
-from .program.metrics import describe_skipped_metrics
-from .program.program import CompiledStep, Program, make_program, note_if_slow
+from .loading import load_program
+from .program.program import CompiledStep, Program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
 from .run.compile_cache import use_compile_cache
 from .run.environment import describe_common
-from .run.pretrained import Pretrained, read_pretrained
 from .run.saved import find_newest_step
 from .run.summary import Summary
 from .run.workdir import select_shared_keys
@@ -83,28 +78,6 @@ def train_with(
     with saving(), Session(config, workdir, program, started=started, label=label) as session:
         state = train_session(session, stop)
         return None if state is None else session.finish(state, draw=draw)
-
-
-def load_program(
-    config: ConfigDict, devices: Sequence[jax.Device] | None, *, fresh: bool
-) -> Program:
-    """Load the data, and the variables that a `fresh` run starts from; return the program."""
-    # The first process may have to download the data into a folder that all of them read.
-    with hosts.let_first_go_ahead():
-        dataset = data.load(**config.data)
-    given, origin = read_pretrained(config, dataset) if fresh else Pretrained()
-    program = make_program(config, dataset, given=given, pretrained=origin, devices=devices)
-    print_skipped(config, dataset, len(devices or jax.devices()))
-    return program
-
-
-def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -> None:
-    """Print a line on skipped training samples, and on skipped metrics; the first process only."""
-    size, repeats = len(dataset.train), config.augment.get("repeats", 1)
-    line = describe_skipped(size, config.batch_size, repeats, num_devices * config.accumulate)
-    for each in filter(None, (line, describe_skipped_metrics(config, dataset.num_classes))):
-        if hosts.is_first():
-            print_text(f"note: {each}.", sys.stderr)
 
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:

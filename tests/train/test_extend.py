@@ -177,7 +177,7 @@ def test_a_run_that_has_not_finished_is_not_extended(finished, program, tmp_path
     how = f"Repeat the command with --config.extend={MORE} first."
     for config in (extend(MORE + 1), get_config()):
         assert get_error(config, run) == f"{run} has not finished its 4 epochs. {how}"
-    assert "needs a single run" in str(
+    assert "has no run. Train it first" in str(
         pytest.raises(UserError, train_seeds, extend(1), [0], tmp_path / "seeds").value
     )
 

@@ -18,7 +18,7 @@ from tests.train.helpers import (
 )
 from tests.train.tiny_finished import STEPS_PER_EPOCH, get_config
 from train import data
-from train.loop import print_skipped
+from train.loading import print_skipped
 
 # JAX is already running in this process, with four devices.
 HERE = "--config.cpu_devices=4"

@@ -238,7 +238,7 @@ def test_all_neurons_that_record_are_analyzed(folder):
 
 
 @pytest.mark.slow
-def test_own_parts_train_with_several_seeds_at_once(folder):
+def test_own_parts_train_with_several_seeds(folder):
     config = parse(["main", *COMMAND, *OWN, "--config.epochs=1"])[0]
     summaries = train_seeds(config, [0, 1], folder / "seeds")
     assert [each.title for each in summaries] == ["stripes, Network, Leaky T=2"] * 2

@@ -28,6 +28,7 @@ BELOW = {
     "health.images": 0,
     "health.every_epochs": -1,
     "learning_rate": 0.0,
+    "evaluate_every": -1,
     "log_every": -1,
     "skip": -1,
     "neuron.levels": 0,

@@ -83,7 +83,7 @@ def test_a_long_path_in_a_note_is_not_wrapped():
 def test_results_show_all_names_as_text(tmp_path, capsys):
     odd = "[red]$a$:dog:"
     summary = Summary(
-        odd, f"{tmp_path}/{odd}", 0.5, 0.5, 1, 10, 2, 3.0, {odd: [0.5]}, None, {odd: 1.0}
+        odd, f"{tmp_path}/{odd}", 0.5, 0.5, 1, 10, 2, 3.0, 0.5, 0.25, {odd: [0.5]}, None, {odd: 1.0}
     )
     print_summary(summary)
     printed = capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_results_show_all_names_as_text(tmp_path, capsys):
         **{"note": odd, "accuracy": 0.5, "top5_accuracy": 0.5, "loss": 1.0, "loss_name": odd},
         **{"negative_log_likelihood": 1.0, "calibration": {"error": 0.1}, "metrics": {odd: 1.0}},
         **{"classes": [odd, "two\nlines"], "confusion": [[1, 1], [1, 0]]},
-        **{"accuracy_of_class": [0.5, 0.0], "rates": {odd: [0.5]}},
+        **{"accuracy_of_class": [0.5, 0.0], "rates": {odd: [0.5]}, "spikes": 0.5},
     }
     print_evaluation(result, tmp_path / f"{odd}.json")
     printed = capsys.readouterr().out

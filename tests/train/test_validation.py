@@ -158,8 +158,9 @@ def test_a_stopped_or_killed_run_resumes_with_the_same_bits(end, workdir, progra
 
 
 @pytest.mark.slow
-def test_seeds_trained_at_once_end_with_the_bits_of_single_runs(workdir, program, tmp_path):
-    summaries = train_seeds(configure(), SEEDS, tmp_path)
+def test_seeds_end_with_the_bits_of_single_runs(workdir, program, tmp_path):
+    with limit_devices(1):
+        summaries = train_seeds(configure(), SEEDS, tmp_path)
     assert all(summary.validation_accuracy is not None for summary in summaries)
     # test_seeds.py compares the other seeds of runs without validation images.
     assert_same_end(workdir, tmp_path / f"seed_{SEEDS[0]}", program)

@@ -23,7 +23,7 @@ def analyze(subject: Subject) -> Analysis:
     """Return loss and accuracy over the epochs."""
     panels = _make_panels(subject)
     if not panels[-1][0]:
-        return Analysis(TITLE, ["No epoch has ended yet."])
+        return Analysis(TITLE, ["No epoch has been evaluated yet."])
     split = _find_split(subject)
     table = Table(_make_header([split]), _make_rows(subject, [split]))
     return Analysis(
@@ -37,7 +37,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     found = {name: panels for name, panels in found.items() if panels[-1][0]}
     drawn = {_make_label(run): found[run.name] for run in runs if run.name in found}
     if not found:
-        return Analysis(TITLE, ["No epoch has ended yet."])
+        return Analysis(TITLE, ["No epoch has been evaluated yet."])
     when = compare_curves({name: panels[-1] for name, panels in found.items()})
     splits = sorted({_find_split(run) for run in runs if run.name in found})
     split = " or ".join(splits)

@@ -74,11 +74,10 @@ def evaluate(
     )
     totals = _sum_metrics(step, samples, config.batch_size, mesh, state)
     size = np.float64(len(samples))
-    loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
+    loss = float(totals["loss"] / size)
     if not math.isfinite(loss):
         raise UserError(_explain_nonfinite(loss, saved, state))
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    layers = neuron_layers(pure.model, variables, abstract_images(dataset))
+    layers = neuron_layers(pure.model, state.variables, abstract_images(dataset))
     return {
         "title": format_title(config),
         "workdir": str(workdir),
@@ -89,7 +88,7 @@ def evaluate(
         "split": str(folder.resolve()) if folder is not None else split,
         "note": note,
         "images": len(samples),
-        "accuracy": accuracy,
+        "accuracy": float(totals["correct"] / size),
         "loss": loss,
         "loss_name": shorten_name(config.loss.name),
         **metrics.summarize(totals),
@@ -97,6 +96,7 @@ def evaluate(
             {name: float(total / size) for name, total in select_group(totals, "metric").items()}
         ),
         "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
+        "spikes": float(totals["spikes"] / size),
         "rates": {layer: (totals[f"rate/{layer}"] / size).tolist() for layer in layers},
         "environment": describe_environment(),
     }

@@ -165,16 +165,7 @@ def make_program(
     begin = _make_begin(pure, feed, mesh, given)
     compile_step = cache(lambda: compile_checked(step, mesh, abstract, feed.abstract_batch))
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
-
-    def select_seed(seed: int) -> dict[str, Any]:
-        own = feed.with_seed(seed)
-        return {
-            "first_state": partial(begin, own, seed),
-            "batches": own.batches,
-            "samples": partial(list_samples, config, seed, len(dataset.train)),
-            "diagnose": partial(diagnose_step, pure, own),
-        }
-
+    of_seed = partial(_make_functions_of_seed, config, dataset, pure, feed, begin)
     program = Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
@@ -188,9 +179,9 @@ def make_program(
         test=test,
         subset=dataset.subset,
         data=describe_data(dataset),
-        with_seed=lambda seed: program._replace(**select_seed(seed)),
+        with_seed=lambda seed: program._replace(**of_seed(seed)),
         pretrained=pretrained,
-        **select_seed(config.seed),
+        **of_seed(config.seed),
     )
     return program
 
@@ -298,6 +289,24 @@ def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
     """Return in words where step `state.bad` is not finite."""
     batch = jax.jit(feed.select)(feed.batch_at(int(state.bad)), state.bad)
     return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
+
+
+def _make_functions_of_seed(
+    config: ConfigDict,
+    dataset: Dataset,
+    pure: PureProgram,
+    feed: Feed,
+    begin: Callable[[Feed, int], TrainState],
+    seed: int,
+) -> dict[str, Any]:
+    """Return those functions of a program that depend on the seed of its run."""
+    own = feed.with_seed(seed)
+    return {
+        "first_state": partial(begin, own, seed),
+        "batches": own.batches,
+        "samples": partial(list_samples, config, seed, len(dataset.train)),
+        "diagnose": partial(diagnose_step, pure, own),
+    }
 
 
 def list_samples(config: ConfigDict, seed: int, size: int, step: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..terminal import Terminal
 
 REFRESH_SECONDS = 0.5
 MOST_CLASSES = 20
+SPIKES = "spikes of a neuron"
 
 
 class Display:
@@ -104,7 +105,7 @@ def print_summary(summary: Summary) -> None:
         run.add_row("validation accuracy, best epoch", f"{summary.validation_accuracy:.2%}")
     for name, value in summary.metrics.items():
         run.add_row(f"{name}, last epoch", _format(value))
-    run.add_row("integers fired by a neuron", f"{summary.spikes:.3f}, over all steps")
+    run.add_row(SPIKES, _format_spikes(summary.spikes))
     run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")
     run.add_row("wall time", f"{summary.seconds:,.0f} s")
     run.add_row("written to", show_name(summary.workdir))
@@ -128,6 +129,7 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
         found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
     found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
     found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
+    found.add_row(SPIKES, _format_spikes(result["spikes"]))
     found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")
     for name, value in result["metrics"].items():
         found.add_row(name, _format(value))
@@ -140,6 +142,10 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
 def _format(value: float | None) -> str:
     """Return the value of a metric with four digits, or a dash if it was not finite."""
     return "–" if value is None else f"{value:.4g}"
+
+
+def _format_spikes(spikes: float) -> str:
+    return f"{spikes:.3f}, summed over the steps"
 
 
 def _make_class_table(result: Mapping[str, Any]) -> Table:

@@ -205,9 +205,11 @@ def _list_facts(run: RunRecord) -> dict[str, str]:
 def _list_accuracies(run: RunRecord, ended: list[dict[str, Any]]) -> dict[str, str]:
     """Return the last and best accuracies by split; `ended` has the records of the epochs."""
     key = f"{run.split}_accuracy"
-    # `max` returns the first of equal epochs, which is also the one whose checkpoint a run keeps.
-    best = max(ended, key=lambda record: record[key], default={})
-    accuracies = [ended[-1][key] if ended else None, best.get(key)]
+    # Not every epoch is evaluated. `max` returns the first of equal epochs, which is also the one
+    # whose checkpoint a run keeps.
+    evaluated = [record for record in ended if key in record]
+    best = max(evaluated, key=lambda record: record[key], default={})
+    accuracies = [evaluated[-1][key] if evaluated else None, best.get(key)]
     epoch = f" (epoch {best['epoch']})" if best.get("epoch") else ""
     if run.split == "test":
         last, most = map(_format_percent, accuracies)
@@ -224,8 +226,9 @@ def _list_accuracies(run: RunRecord, ended: list[dict[str, Any]]) -> dict[str, s
 
 
 def _list_metrics(run: RunRecord, ended: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the metrics of `config.metrics` at the end of the last epoch."""
-    found = select_metrics(ended[-1]) if ended else {}
+    """Return the metrics of `config.metrics` at the end of the last epoch with an evaluation."""
+    measured = [found for found in map(select_metrics, ended) if found]
+    found = measured[-1] if measured else {}
     return {
         f"{run.split} {name}, last": NONE if value is None else f"{value:.4g}"
         for name, value in found.items()

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..main import silence_storage_threads
 from ..program.sharding import use_cpu_devices
+from ..records.progress import SPIKES
 from ..run.reading import read_config
 from ..run.summary import Summary
 from ..terminal import Terminal
@@ -90,7 +91,7 @@ def summarize_seeds(by_seed: Mapping[int, Summary]) -> dict[str, Any]:
 
 def _print(found: dict[str, Any], workdir: Path) -> None:
     table = Table("seed", title=found["title"], title_justify="left")
-    for name in ("test accuracy, last epoch", "best epoch", "integers fired by a neuron"):
+    for name in ("test accuracy, last epoch", "best epoch", SPIKES):
         table.add_column(name, justify="right")
     measures = [found[key] for key in MEASURES]
     for seed, *values in zip(found["seeds"], *(e["of_seeds"] for e in measures), strict=True):

@@ -9,16 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
-from .. import data
 from ..errors import UserError
 from ..extension import resolve_extensions
-from ..loop import print_skipped, train_with
-from ..program.program import Program, make_program
+from ..loading import load_program
+from ..loop import train_with
+from ..program.program import Program
 from ..run.compile_cache import use_compile_cache
-from ..run.pretrained import Pretrained, read_pretrained
 from ..run.saved import find_newest_step
 from ..run.summary import Summary
 from ..session import check_parts
@@ -105,13 +103,6 @@ class _Programs:
         # Seeds that were extended differently have other learning rates, and so another program.
         shared = config.to_dict() | {"seed": 0}
         if self._made is None or self._made[0] != shared:
-            self._made = shared, self._make(config)
+            self._made = shared, load_program(config, None, fresh=self._fresh)
         program = self._made[1].with_seed(config.seed)
         return program if fresh else program._replace(pretrained="")
-
-    def _make(self, config: ConfigDict) -> Program:
-        dataset = data.load(**config.data)
-        given, origin = read_pretrained(config, dataset) if self._fresh else Pretrained()
-        program = make_program(config, dataset, given=given, pretrained=origin)
-        print_skipped(config, dataset, len(jax.devices()))
-        return program

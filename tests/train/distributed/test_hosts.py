@@ -381,7 +381,7 @@ def test_data_missing_on_one_host_end_all_before_anything_is_written(tmp_path, m
         configs.append(config)
     loaded: list[str] = []
     monkeypatch.setattr(
-        "train.loop.make_program", lambda _, dataset, **__: loaded.append(dataset.name)
+        "train.loading.make_program", lambda _, dataset, **__: loaded.append(dataset.name)
     )
     errors = call_on_hosts(2, lambda index: train(configs[index], tmp_path / "run"))
     assert loaded == ["folder"]

@@ -28,7 +28,7 @@ from train.program.inputs import make_augment, make_normalize
 from train.program.program import CompiledStep, Program
 from train.program.pure import make_pure_program
 from train.program.state import TrainState
-from train.program.step import are_finite, is_correct, split_step_key
+from train.program.step import are_finite, average_spikes, is_correct, split_step_key
 
 BATCH, TESTED = 8, 13
 
@@ -92,9 +92,28 @@ def test_evaluation_ignores_the_padding_of_the_last_batch(program, trained):
     assert got.loss == pytest.approx(each.mean(), abs=1e-5)
     for name, rate in collect_by_layer(probes["intermediates"], "rate").items():
         assert got.rates[name] == pytest.approx(np.asarray(rate).mean(axis=0), abs=1e-5)
+    # The integers of every neuron, summed over the steps: the mean over images and all neurons.
+    counts = collect_by_layer(probes["intermediates"], "count").values()
+    fired = [np.abs(np.asarray(count)).sum(axis=1).reshape(TESTED, -1) for count in counts]
+    assert got.spikes == pytest.approx(np.concatenate(fired, axis=1).mean(), rel=1e-5)
     # With padding, the loss would differ.
     index = SequentialOrder(TESTED, BATCH).index
     assert index.size > TESTED and abs(each[index.ravel()].mean() - each.mean()) > 1e-3
+
+
+def test_the_spikes_are_those_of_a_mean_neuron():
+    # One image, two steps: a layer of 6 neurons that fire 3 of 4, one of 2 that fires -1.
+    counts = {"a": (np.full((1, 2, 2, 3), 3.0), 4), "b": (np.array([[[0, -1], [0, 0]]]), 1)}
+    layers = {
+        name: {
+            "count": jnp.asarray(count),
+            "levels": jnp.asarray(levels),
+            "rate": jnp.abs(count).reshape(1, 2, -1).mean(axis=-1) / levels,
+        }
+        for name, (count, levels) in counts.items()
+    }
+    assert average_spikes(layers) == pytest.approx([(6 * 6 + 1) / 8])
+    assert average_spikes({}) == 0
 
 
 def test_every_test_image_has_weight_one_once_and_padding_zero():
@@ -167,6 +186,18 @@ def test_rates_are_in_the_order_in_which_the_layers_run(program, trained):
     assert program.neuron_layers == ran
     assert ran != sorted(ran)  # The order of a dictionary that jit returns.
     assert set(program.evaluate(trained).rates) == set(ran)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 - 1])
+def test_a_program_serves_other_seeds(program, seed):
+    own = program.with_seed(seed)
+    state = own.first_state()
+    expected = jax.random.split(jax.random.key(seed))[1]
+    assert get_bits(state.key) == get_bits(expected)
+    order = epoch_order(seed, 1, 5 * BATCH, BATCH)
+    assert np.array_equal(next(own.batches(5)).order, order)
+    assert np.array_equal(own.samples(6), order[1])
+    assert own.evaluate == program.evaluate
 
 
 def test_scales_are_initialized_from_the_batch_of_the_first_step(x64):

@@ -16,6 +16,7 @@ from pit_jax import interop
 from tests.train import tiny_finished
 from tests.train.helpers import (
     TINY,
+    limit_devices,
     load_newest_state,
     load_records,
     make_program_on,
@@ -180,9 +181,12 @@ def test_imported_weights_that_a_run_started_from_are_recorded_with_their_hash(t
 
 def test_seeds_record_the_checkpoint_that_they_started_from(source, tmp_path):
     config = make_config(pretrained=str(source))
-    train_seeds(config, [0, 1], tmp_path / "run", stop=stop_after(0))
-    found = [read_origins(tmp_path / "run" / f"seed_{seed}") for seed in (0, 1)]
-    assert found[0] == found[1] and "sha256" in found[0][0]
+    with limit_devices(1):
+        # Asked before each run and each step: stop in the second seed, then in the first again.
+        assert train_seeds(config, [0], tmp_path, stop_after(1)) is None
+        assert train_seeds(config, [0, 1], tmp_path, stop_after(1 + 6 + 1)) is None
+    found = [read_origins(tmp_path / f"seed_{seed}") for seed in (0, 1)]
+    assert found[0] == [*found[1], None] and "sha256" in found[1][0]
 
 
 def test_a_run_that_starts_from_nothing_records_no_checkpoint(source):

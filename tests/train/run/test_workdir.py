@@ -18,7 +18,7 @@ from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
 from train.run.workdir import claim, open_lock
-from train.seeds.loop import train_seeds
+from train.seeds.folder import check_folder
 
 
 def claim_and_release(
@@ -123,10 +123,10 @@ def test_a_run_inside_the_folder_of_another_run_is_refused(run, inside):
 
 
 def test_seeds_inside_the_folder_of_a_run_are_refused(run):
-    def train_two(workdir: Path, _: dict) -> None:
-        train_seeds(get_config(), [0, 1], workdir)
+    def check(workdir: Path, _: dict) -> None:
+        check_folder(get_config(), workdir)
 
-    assert "would be inside the folder of another run" in get_refusal(run / "seeds", train_two)
+    assert "would be inside the folder of another run" in get_refusal(run / "seeds", check)
 
 
 def test_a_run_next_to_another_one_or_inside_another_project_is_accepted(run):

@@ -78,7 +78,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def shared(alone, monkeypatch) -> None:
     """Let the tests share a compiled program."""
-    monkeypatch.setattr("train.seeds.loop.make_program", lambda *_, **__: alone[1])
+    monkeypatch.setattr("train.seeds.loop.load_program", lambda *_, **__: alone[1])
 
 
 def assert_same_seeds(folder: Path, trained: Path, program: Program) -> None:
@@ -117,7 +117,7 @@ def test_stopped_seeds_resume(trained, tmp_path, steps, alone, shared):
 
 
 def test_finished_seeds_are_only_read(trained, compiled, monkeypatch):
-    monkeypatch.setattr("train.seeds.loop.data", None)
+    monkeypatch.setattr("train.seeds.loop.load_program", None)
     before = read_contents(trained)
     summaries = train_seeds(make_config(), SEEDS[::-1], trained)
     assert [summary.title for summary in summaries] and compiled == []
@@ -213,7 +213,7 @@ def test_the_command_prints_all_seeds_of_the_folder(trained, monkeypatch, capsys
             "standard_deviation": pytest.approx(statistics.stdev(values)),
         }
     printed = capsys.readouterr().out
-    assert "mean ± sd" in printed and "integers fired" in printed
+    assert "mean ± sd" in printed and "spikes of a neuron" in printed
 
 
 def test_the_command_reports_failed_seeds_after_the_results(trained, monkeypatch, capsys, shared):
