@@ -37,6 +37,11 @@ NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
         "I-LIF: integer spikes without a learned scale",
     ),
     "qat": ({"name": "QAT", "levels": 4}, 1, "a quantized ReLU with a learned scale, no membrane"),
+    "qb_lif": (
+        {"name": "QBLIF", "levels": 4, "decay": 0.5, "detach_reset": True},
+        1,
+        "QB-LIF in our reading: integer spikes with one learned scale per layer",
+    ),
     "relu": ({"name": "ReLU"}, 1, "no spikes: the network with ReLU"),
     "lif": (
         {"name": "LIF", "decay": 0.5, "threshold": 1.0, "detach_reset": False},

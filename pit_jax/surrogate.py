@@ -79,6 +79,23 @@ clipped_round.defvjp(
 )
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_levels
+def tailed_round(x: Float[Array, "*N"], levels: int) -> Float[Array, "*N"]:
+    """Return clip(round(x), 0, levels), with the gradient 1 for 0 <= x <= levels, else exp(-d).
+
+    d is the distance of x from the interval. These exponential tails are our reading of ReLSG-ET,
+    the surrogate of QB-LIF (arXiv 2604.25688).
+    """
+    return jnp.clip(round_half_up(x), 0, levels)
+
+
+tailed_round.defvjp(
+    _check_levels(lambda x, levels: (jnp.clip(round_half_up(x), 0, levels), x)),
+    lambda levels, x, g: (g * jnp.exp(-jnp.abs(x - jnp.clip(x, 0, levels))).astype(g.dtype),),
+)
+
+
 @jax.custom_vjp
 def ternary_spike(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """Return sign(x) where |x| >= 1/2, else 0; gradient 1 for |x| <= 1, else 0 (Guo et al. 2024).

@@ -17,6 +17,7 @@ from pit_jax.surrogate import (
     rectangle,
     rectified_round,
     sigmoid,
+    tailed_round,
     ternary_spike,
     triangle,
 )
@@ -82,6 +83,7 @@ def test_clipped_rounding_is_the_sum_of_threshold_comparisons(numbers, mode, lev
     assert set(want) == set(range(levels + 1)) or numbers is subnormals
     for clip in (
         partial(clipped_round, levels=levels),
+        partial(tailed_round, levels=levels),
         lambda x: jnp.clip(rectified_round(x), 0, levels),
     ):
         np.testing.assert_array_equal(np.asarray(mode(clip)(jnp.asarray(x)), np.float64), want)
@@ -172,6 +174,7 @@ def test_eq_13_is_the_distance_to_the_nearest_integer_in_float64(x64):
     [
         (partial(rectified_round, strength=0.5), 0.5, 1.25),
         (partial(clipped_round, levels=4, strength=0.5), 0.5, 1.25),
+        (partial(tailed_round, levels=4), 6.0, np.float32(np.exp(-2))),
         (ternary_spike, -0.75, 1.0),
         (partial(rectangle, width=2.0), 0.5, 0.5),
         (partial(triangle, width=2.0), 1.0, 0.25),
@@ -189,6 +192,7 @@ def test_surrogate_gradients_multiply_the_incoming_gradient(f, x, derivative, st
     [
         rectified_round,
         partial(clipped_round, levels=4),
+        partial(tailed_round, levels=4),
         ternary_spike,
         rectangle,
         triangle,
@@ -221,6 +225,13 @@ def test_nothing_flows_back_from_infinities_through_clipped_round(strict):
     x = np.array([np.inf, -np.inf], np.float32)
     got = gradient(partial(clipped_round, levels=4, strength=0.5), x)
     np.testing.assert_array_equal(got, [0, 0])
+
+
+def test_tailed_round_has_the_gradient_1_inside_and_exponential_tails_outside(strict):
+    x = np.array([-np.inf, -1e30, -3, -0.5, 0, 2.3, 4, 4.25, 9, 1e30, np.inf], np.float32)
+    got = gradient(partial(tailed_round, levels=4), x)
+    distance = np.array([np.inf, 1e30, 3, 0.5, 0, 0, 0, 0.25, 5, 1e30, np.inf])
+    np.testing.assert_allclose(got, np.exp(-distance), rtol=1e-6, atol=0)
 
 
 def test_subnormals_are_read_as_zero_by_thresholds_on_the_cpu(strict):

@@ -1,8 +1,8 @@
 """Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape; `NEURONS` has them by name.
 
-IF, LIF, PLIF, RealSpike: binary.py     ILIF, QAT: integer.py     CLIF: clif.py     GLIF: glif.py
+IF, LIF, PLIF, RealSpike: binary.py     ILIF, QAT, QBLIF: integer.py     CLIF: clif.py
 PIT: pit.py, its scale: scale.py, with a full matrix (PITFull): pit_full.py
-Ternary, TrainableTernary: ternary.py     ReLU: relu.py     MPBN: mpbn.py
+Ternary, TrainableTernary: ternary.py     GLIF: glif.py     ReLU: relu.py     MPBN: mpbn.py
 Start at step.py: the update equations of all neurons, and PIT's gradient (`_pit_fire_backward`).
 over_time.py and scan.py run them over time; probe.py records membranes, counts and rates.
 
@@ -13,7 +13,7 @@ A call starts at rest and returns spikes. With `return_state=True` it returns `(
 from pit_jax.neurons.binary import IF, LIF, PLIF, RealSpike
 from pit_jax.neurons.clif import CLIF
 from pit_jax.neurons.glif import GLIF
-from pit_jax.neurons.integer import ILIF, QAT
+from pit_jax.neurons.integer import ILIF, QAT, QBLIF
 from pit_jax.neurons.pit import PIT
 from pit_jax.neurons.pit_full import PITFull
 from pit_jax.neurons.relu import ReLU
@@ -38,6 +38,7 @@ NEURONS = {
         Ternary,
         TrainableTernary,
         QAT,
+        QBLIF,
     )
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "PITFull",
     "PLIF",
     "QAT",
+    "QBLIF",
     "ReLU",
     "RealSpike",
     "Ternary",

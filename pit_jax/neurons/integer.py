@@ -1,4 +1,4 @@
-"""Integers 0..D without PIT: the neuron I-LIF and the quantized activation QAT."""
+"""Integers 0..D without PIT: the neurons I-LIF and QB-LIF, and the quantized activation QAT."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,13 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set_bounds, whole
-from pit_jax.initializers import three_sigma
+from pit_jax.initializers import lsq, three_sigma
 from pit_jax.neurons.over_time import CHECKPOINTS
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
+from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale, scale_gradient
 from pit_jax.neurons.scan import narrow, read_currents, read_values, weigh, widen
 from pit_jax.neurons.state import Outputs, begin, finish, run_neuron
-from pit_jax.neurons.step import pit_count, pit_fire, quotient, soft_reset
+from pit_jax.neurons.step import pit_count, pit_fire, qb_lif_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
 
@@ -115,3 +115,75 @@ class QAT(nn.Module):
         # With strength 0 the gradient for x is 1 inside the window.
         s = narrow(pit_fire(x, a, levels=self.levels, strength=0.0), current)
         return finish(s, state, return_state)
+
+
+@set_bounds(
+    levels=LEVELS,
+    decay=DECAY,
+    detach_reset=flag,
+    decay_input=flag,
+    scale_init=SCALE_INIT,
+    unroll=whole(1),
+    checkpoint_every=CHECKPOINTS,
+)
+class QBLIF(nn.Module):
+    """A quantized burst LIF neuron: currents `[B, T, ..., C]` to spikes a * clip(round(u/a), 0, D).
+
+    Our reading of QB-LIF (arXiv 2604.25688), of which only the abstract is known here: one learned
+    scale per layer, the parameter `a` `[1]`, which all steps and channels share. Its surrogate
+    gradient is 1 inside the window 0 <= u/a <= D and exp(-distance / a) outside, for `u` and for
+    `a`; the gradient of `a` is the mean over channels. The decay, the soft reset, this mean and the
+    start are ours: `scale_init` reads the first batch, where every step counts as the first. Raises
+    ValueError when `levels` < 1.
+
+    Args:
+        levels: the largest integer that it fires (D); 1 makes its spikes binary.
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        decay_input: multiply the input current by 1 - decay.
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        unroll: the number of time steps up to which they are compiled without a loop.
+        checkpoint_every: save the currents and every k-th state, and compute the others again; by
+            default from 65 steps on, with k about the root of T.
+    """
+
+    levels: int = 4
+    decay: float = 0.5
+    detach_reset: bool = False
+    decay_input: bool = False
+    scale_init: Callable[..., Array] = lsq
+    unroll: int = 4
+    checkpoint_every: int | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        current: Float[Array, "*BTNC"],
+        initial_state: Any = None,
+        return_state: bool = False,
+    ) -> Outputs:
+        current = read_currents(current)
+        state = begin(self, current, initial_state, return_state, "membrane")
+        x = weigh(current, 1.0 - self.decay if self.decay_input else 1.0)
+        # One scale sums the gradients of all channels. Such a step can throw it to the floor; the
+        # mean moves it as PIT's scales move on average.
+        a = scale_gradient(self.param("a", lambda key: self._start(x)), 1 / x.shape[-1])
+        a = apply_floor(a)
+
+        def fire(u: Array, a: Array) -> tuple[Array, Array]:
+            s = qb_lif_fire(u, a, levels=self.levels)
+            return self.decay * soft_reset(u, s, detach=self.detach_reset), s
+
+        u, s, state = run_neuron(self, fire, x, state, shared=[a])
+        count = pit_count(u, a, levels=self.levels)
+        record(self, u, count, self.levels, scale=a, rounded=quotient(u, a))
+        return finish(narrow(s, current), state, return_state)
+
+    def _start(self, x: Float[Array, "*BTNC"]) -> Float[Array, " 1"]:
+        """Return one scale for the currents of all steps and channels, as if they were membranes.
+
+        A scale for all steps cannot start step by step, as PIT's does: the membranes of a later
+        step depend on it.
+        """
+        return check_start(self, read_scale(self, x.reshape(len(x), -1, 1)))

@@ -31,6 +31,7 @@ from pit_jax.surrogate import (
     rectangle,
     rectifier,
     round_half_up,
+    tailed_round,
     ternary_spike,
 )
 
@@ -262,6 +263,32 @@ def pit_step(
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = pit_fire(u, a, levels=levels, strength=strength)
     return reset(u, s, detach=detach_reset), s
+
+
+def qb_lif_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    a: Float[ArrayLike, "..."],
+    *,
+    levels: int = 4,
+    decay: float = 0.5,
+    detach_reset: bool = False,
+    decay_input: bool = False,
+) -> tuple[Float[Array, "*N"], Float[Array, "*N"]]:
+    """Return membrane and spikes a * k of a QB-LIF neuron after one step; `a` > 0 is the scale."""
+    u = charge(v, current, decay=decay, decay_input=decay_input)
+    s = qb_lif_fire(u, jnp.asarray(a), levels=levels)
+    return soft_reset(u, s, detach=detach_reset), s
+
+
+@set_bounds(a=POSITIVE, levels=LEVELS)
+def qb_lif_fire(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Array:
+    """Return a * clip(round(u / a), 0, levels), as `pit_fire` does, with QB-LIF's gradient.
+
+    The surrogate of the rounding is that of `tailed_round`, for `u` and for `a`:
+    ds/du = J and ds/da = k - (u / a) J, with J = 1 for 0 <= u/a <= levels, else exp(-distance / a).
+    """
+    return prepend_axes(a, u.ndim) * tailed_round(quotient(u, a), levels)
 
 
 @set_bounds(a=POSITIVE, levels=LEVELS)

@@ -180,6 +180,7 @@ def test_subclasses_of_neurons_check_their_inherited_fields_too():
         (surrogate.rectified_round, {"strength": -1.0}),
         (partial(surrogate.clipped_round, levels=4), {"strength": math.inf}),
         (surrogate.clipped_round, {"levels": 0}),
+        (surrogate.tailed_round, {"levels": 0}),
         (partial(pit_fire, a=jnp.ones(3)), {"levels": 0}),
         (partial(pit_fire, a=jnp.ones(3), levels=2), {"strength": -1.0}),
         (partial(pit_count, levels=2), {"a": -jnp.ones(3)}),

@@ -33,7 +33,10 @@ NEURONS: dict[str, Callable[[int], Any]] = {
     # PLIF halves its currents: at threshold 1 it would stay silent in a network of one step.
     "PLIF": _of_one_level(partial(neurons.PLIF, threshold=0.25)),
     "NormedLIF": _of_one_level(NormedLIF),
-    **{name: _of_levels(getattr(neurons, name)) for name in ("ILIF", "PIT", "PITFull", "QAT")},
+    **{
+        name: _of_levels(getattr(neurons, name))
+        for name in ("ILIF", "PIT", "PITFull", "QAT", "QBLIF")
+    },
 }
 
 

@@ -32,7 +32,7 @@ SAMPLE = [
     ("spike_driven_transformer", "ILIF", 1, 2),
     ("e_spikeformer_t", "ILIF", 1, 4),
 ]
-MULTI_LEVEL = {"ILIF", "PIT", "PITFull", "QAT"}
+MULTI_LEVEL = {"ILIF", "PIT", "PITFull", "QAT", "QBLIF"}
 # Networks that multiply spikes or take their maximum, which mixed spikes do not allow.
 REFUSED_WITH_PIT_FULL = {
     *("resnet34", "sew_resnet18", "sew_resnet50", "plifnet"),
@@ -99,7 +99,7 @@ def assert_weights_fit(program: SpikingProgram, largest: int) -> None:
 
 def test_all_other_neurons_in_one_network_of_int8_weights():
     others = sorted(NEURONS.keys() - {neuron for _, neuron, *_ in SAMPLE})
-    assert len(others) == 7
+    assert len(others) == 8
     layers = [(16, 3, 1, 1, "")] * len(others)
     factories = tuple(NEURONS[name](2) for name in others)
     model, variables, x = make_small_network(factories, 2, *layers, batch=4)

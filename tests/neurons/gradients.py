@@ -185,4 +185,24 @@ GRADIENTS = {
         Gradient({}, [0.625, 3], [3, 0], None, {"a": [0.5]}, {"a": [3 * (-1 / 4) + 5 * 4]}),
         Gradient({}, [-1, 2], [0, 5], None, {"a": [0.5]}, {"a": [0]}),  # Below and at 4.
     ],
+    "QBLIF": [
+        # u_0 / a = 5/4 inside, where ds/da is -1/4, u_1 / a = 6 above, at a distance of 2 scales.
+        Gradient(
+            {},
+            [0.625, 2.9375],
+            [3, 5 * np.exp(-2)],
+            [3 + 5 / 2 * np.exp(-2), 5 * np.exp(-2)],
+            {"a": [0.5]},
+            {"a": [3 * (-1 / 4) + 5 * (4 - 6 * np.exp(-2) + np.exp(-2) * (1 / 4) / 2)]},
+        ),
+        # u_0 / a = -1 below, where ds/da is exp(-1), u_1 / a = 4 inside.
+        Gradient(
+            {},
+            [-0.5, 2.25],
+            [3 * np.exp(-1) + 5 / 2 * (1 - np.exp(-1)), 5],
+            [3 * np.exp(-1) + 5 / 2, 5],
+            {"a": [0.5]},
+            {"a": [(3 - 5 / 2) * np.exp(-1)]},
+        ),
+    ],
 }

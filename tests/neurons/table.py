@@ -111,6 +111,13 @@ ROWS = {
         in_units=lambda params, membrane: membrane / params["a"],
         leaves=lambda params, count: params["a"] * count,
     ),
+    "QBLIF": Row(
+        prepare=lambda params: {"a": params["a"] * 0.9},
+        fired=(0, 1, 2, 3, 4),
+        levels=4,
+        in_units=lambda params, membrane: membrane / params["a"],
+        leaves=lambda params, count: params["a"] * count,
+    ),
 }
 
 

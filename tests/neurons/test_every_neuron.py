@@ -192,7 +192,7 @@ def test_a_number_of_steps_or_channels_unlike_the_scales_is_an_error_with_both_n
         neuron.apply(variables, jnp.ones(shape))
 
 
-@pytest.mark.parametrize("name", ["ILIF", "PIT", "PITFull", "QAT"])
+@pytest.mark.parametrize("name", ["ILIF", "PIT", "PITFull", "QAT", "QBLIF"])
 def test_levels_below_one_are_an_error_at_construction(name):
     with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
         NEURONS[name](levels=0)
@@ -225,8 +225,8 @@ def test_probes_of_rounding_neurons_have_the_scale_and_the_rounded_values(strict
     neuron, variables = make_ready(name, x)
     params = get_parameters(variables)
     _, probes = jit_run(neuron, variables, x)
-    assert ("scale" in probes) == (name in ("PIT", "PITFull", "QAT"))
-    assert ("rounded" in probes) == (name in ("PIT", "PITFull", "QAT", "ILIF"))
+    assert ("scale" in probes) == (name in ("PIT", "PITFull", "QAT", "QBLIF"))
+    assert ("rounded" in probes) == (name in ("PIT", "PITFull", "QAT", "QBLIF", "ILIF"))
     if "scale" in probes:
         np.testing.assert_array_equal(probes["scale"], params["a"])
     if "rounded" in probes:

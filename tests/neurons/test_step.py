@@ -9,13 +9,25 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary, charge, hard_reset, soft_reset
+from pit_jax.neurons import (
+    CLIF,
+    IF,
+    ILIF,
+    LIF,
+    PIT,
+    QBLIF,
+    Ternary,
+    charge,
+    hard_reset,
+    soft_reset,
+)
 from pit_jax.neurons.step import (
     clearing_reset,
     clif_step,
     ilif_step,
     lif_step,
     pit_step,
+    qb_lif_step,
     ternary_step,
 )
 from pit_jax.surrogate import arctan
@@ -102,6 +114,19 @@ def test_scanned_steps_of_pit_equal_the_neuron_with_its_scales(x64, reset):
     _, y = jax.lax.scan(lambda v, inputs: step(v, *inputs), jnp.zeros_like(x[:, 0]), steps)
     np.testing.assert_array_equal(jnp.moveaxis(y, 0, 1), neuron.apply(variables, x))
     assert y.any()
+
+
+def test_scanned_steps_of_qb_lif_equal_the_neuron_with_its_scale(x64):
+    x = draw_currents((4, 6, 3), jnp.float64)
+    a = jnp.array([0.7])
+    rest = jnp.zeros_like(x[:, 0])
+    y, pull = jax.vjp(lambda a: scan(partial(qb_lif_step, a=a, levels=3), rest, x), a)
+    want, pull_neuron = jax.vjp(lambda a: QBLIF(levels=3).apply({"params": {"a": a}}, x), a)
+    np.testing.assert_array_equal(y, want)
+    assert y.any()
+    # The neuron takes the mean over its channels.
+    ((grad,), (grad_neuron,)) = (f(jnp.cos(x)) for f in (pull, pull_neuron))
+    np.testing.assert_allclose(grad / 3, grad_neuron, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

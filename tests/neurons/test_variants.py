@@ -102,6 +102,7 @@ def test_gradients_of_amplitudes_follow_the_product_rule(x64):
         ("RealSpike", lambda steps, channels: channels),
         ("TrainableTernary", lambda steps, channels: 1),
         ("QAT", lambda steps, channels: channels),
+        ("QBLIF", lambda steps, channels: 1),
         *((name, lambda steps, channels: 0) for name in ("ReLU", "IF", "LIF", "CLIF", "ILIF")),
         ("Ternary", lambda steps, channels: 0),
     ],

@@ -27,6 +27,7 @@ from pit_jax.neurons import (
     PIT,
     PLIF,
     QAT,
+    QBLIF,
     PITFull,
     RealSpike,
     Ternary,
@@ -229,6 +230,13 @@ def _qat(layer: ModelLayer, params: Params) -> FiringRule:
     return _integer(a, layer.module.levels, 0.0, gain=a)
 
 
+def _qb_lif(layer: ModelLayer, params: Params) -> FiringRule:
+    m = layer.module
+    assert isinstance(m, QBLIF)
+    a = _scale(layer, params)
+    return _integer(a, m.levels, m.decay, decay_input=m.decay_input, gain=a)
+
+
 def _scale(layer: ModelLayer, params: Params) -> np.ndarray:
     if "a" in params:
         return np.maximum(params["a"], SCALE_FLOOR)
@@ -279,6 +287,7 @@ _RULES: dict[type, Callable[[ModelLayer, Params], FiringRule]] = {
     Ternary: _ternary,
     TrainableTernary: _ternary,
     QAT: _qat,
+    QBLIF: _qb_lif,
     NormedLIF: _mpbn,
 }
 

@@ -118,8 +118,8 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     assert loss.shape == ()
     scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
     learned = config.neuron.get("parametrize") != "released"  # Else a fixed vector and a factor.
-    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"} and learned)
-    if variant != "qat":  # One scale per channel, without steps.
+    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT", "QBLIF"} and learned)
+    if variant not in ("qat", "qb_lif"):  # Their scales have no steps.
         assert all(scale.shape[0] == config.num_steps for scale in scales)
 
 

@@ -183,8 +183,8 @@ def test_a_layer_has_the_measures_of_its_neuron(name):
 
     found = set(jax.eval_shape(look, jnp.zeros((2, 3, 5, 4))))
     want = {"rate", "silent", "saturated"}
-    want |= {"floor"} if name in ("PIT", "PITFull", "QAT") else set()
-    want |= {"distance"} if name in ("PIT", "PITFull", "QAT", "ILIF") else set()
+    want |= {"floor"} if name in ("PIT", "PITFull", "QAT", "QBLIF") else set()
+    want |= {"distance"} if name in ("PIT", "PITFull", "QAT", "QBLIF", "ILIF") else set()
     assert found == want
 
 
