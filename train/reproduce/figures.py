@@ -56,7 +56,7 @@ def draw_learning(measured: Measured) -> "Figure | None":
 
     drawn = {}
     for label, runs in _select(measured, "test_accuracy_curve").items():
-        epochs = np.array(runs[0]["epochs"])
+        epochs = np.array(runs[0]["epochs"], float)
         panels = []
         for key, scale in (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100)):
             # None is an epoch without an evaluation.
