@@ -39,7 +39,9 @@ _imported: set[str] = set()
 
 def prepare(out: Path) -> None:
     """Check the copied sources, from which this process must have started."""
-    # What is imported later depends on the jobs before, and a hash must not.
+    # A first config imports the tables of all parts. What later jobs import depends on the jobs
+    # before, and the hash of a record must not.
+    resolve("digits", ())
     _imported.update(list_imported(verify_sources(out / FOLDER)))
     silence_storage_threads()
 
