@@ -1,8 +1,8 @@
 """The experiments at the scale of the paper: the rows of `configs.tables` with three seeds."""
 
 from configs.claims import compare_rows
-from configs.scales import ANALYSES, TITLES, Case, Experiment
 from configs.scales.rows import COUNTED, count_rows, find_printed, load_rows
+from configs.scales.types import ANALYSES, TITLES, Case, Experiment
 from configs.tables import Row
 
 SEEDS = 3

@@ -1,11 +1,34 @@
 """The rows of `configs.tables` that cases repeat, and those that are counted without training."""
 
-import importlib
 from collections.abc import Mapping
 
-from configs.scales import Case
-from configs.tables import Row
+from configs.scales.types import Case
+from configs.tables import (
+    Row,
+    figure3,
+    figure4,
+    figure5,
+    figure6,
+    figure7,
+    table2,
+    table3,
+    table4,
+    table5,
+    table7,
+    table8,
+    table9,
+    table10,
+    table11,
+    table12,
+)
 
+TABLES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        *(table2, table3, table4, table5, table7, table8, table9, table10, table11, table12),
+        *(figure3, figure4, figure5, figure6, figure7),
+    )
+}
 # The end of the label of a row that is counted.
 COUNTED = ", counted"
 # What is counted, from the shapes of the full networks, by experiment.
@@ -63,8 +86,7 @@ REPEATED: Mapping[str, Mapping[str, str]] = {
 
 def load_rows(name: str) -> tuple[Row, ...]:
     """Return the rows of a table or figure of the paper."""
-    rows: tuple[Row, ...] = importlib.import_module(f"configs.tables.{name}").ROWS
-    return rows
+    return TABLES[name].ROWS
 
 
 def find_printed(name: str) -> dict[str, Mapping[str, float]]:

@@ -8,9 +8,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from configs.claims import compare_cases, compare_rows
-from configs.scales import ANALYSES, TITLES, Case, Experiment
 from configs.scales.groups import GROUPS, Group
 from configs.scales.rows import COUNTED, count_rows, find_printed, find_row
+from configs.scales.types import ANALYSES, TITLES, Case, Experiment
 
 # The variant of configs/neurons.py of each neuron, and the override that sets D where it has one.
 LEVELS = "neuron.levels={D}"

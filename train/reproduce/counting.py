@@ -12,6 +12,7 @@ from pit_jax.analysis.memory import training_memory
 from pit_jax.models.count import count_layers
 
 from ..config import cli
+from ..config.pages import load_shipped
 from ..data import ArraySplit, Dataset
 from ..program import build
 
@@ -33,9 +34,8 @@ def count(name: str, case: "Case") -> dict[str, float]:
     They are in the units of the paper's tables: s_ace_g of Table 3, macs_m of Table 10, and
     memory_gb, the memory of a training step in GB, of Table 5.
     """
-    from configs.scales.rows import load_rows
-
-    row = next(row for row in load_rows(name) if row.label == case.row)
+    rows = load_shipped("scales.rows").load_rows(name)
+    row = next(row for row in rows if row.label == case.row)
     flags = [f"--config.{override}" for override in row.overrides]
     config, _ = cli.parse(["reproduce", "--config", row.config, *flags])
     found: dict[str, float] = {}
