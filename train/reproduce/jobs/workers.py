@@ -75,11 +75,12 @@ class Worker:
             pass
 
     def _listen(self, events: "SimpleQueue[Event]") -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            values = json.loads(line)
-            events.put(Event(self, self._job, values.pop("event"), values))
-        events.put(Event(self, self._job, "ended", {"code": self._process.wait()}))
+        with self._process as process:  # Closes the pipes.
+            assert process.stdout is not None
+            for line in process.stdout:
+                values = json.loads(line)
+                events.put(Event(self, self._job, values.pop("event"), values))
+        events.put(Event(self, self._job, "ended", {"code": process.returncode}))
 
     def stop(self) -> None:
         """Ask the worker to save and end."""

@@ -1,0 +1,104 @@
+"""Plans: shared runs, slugs, seeds and rows."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.train.reproduce.tiny import CITED, PIT, SHORT, make_experiment, use_experiments
+from train.errors import UserError
+from train.reproduce.plan import find_slug, make_plan
+from train.reproduce.records import read_record, write_run
+
+RUN = {"accuracy": 0.5, "spikes": 0.1, "loss": 1.0, "parameters": 3, "seconds": 1.0}
+COMMON = {"label": "a", "config": {"b": 1}, "code": {"sha256": "c"}, "data": {"sha256": "d"}}
+
+
+def test_a_run_that_two_tables_need_is_planned_once_with_the_seeds_and_measures_of_both(
+    monkeypatch, tmp_path
+):
+    other = PIT._replace(label="the same", seeds=5, measures=("energy",))
+    tables = make_experiment(PIT, CITED), make_experiment(other, name="table8")
+    use_experiments(monkeypatch, *tables)
+    (task,) = make_plan(["all"], "smoke", tmp_path, None, ()).tasks
+    assert task.seeds == (0, 1, 2, 3, 4) and task.measures == ("energy",)
+    assert task.tables == ("table7", "table8")
+    assert task.command.startswith("python -m train.main --config smoke:ours --config.epochs=1 ")
+    assert len(make_plan(["all"], "smoke", tmp_path, 3, ()).tasks[0].seeds) == 3
+
+
+@pytest.mark.parametrize(
+    "overrides, same",
+    [
+        (("seed=7",), True),
+        (("data.data_dir=/elsewhere",), True),
+        (("data.num_train=100",), False),
+        (("learning_rate=0.2",), False),
+        (("neuron.levels=2",), False),
+    ],
+)
+def test_the_slug_depends_on_all_of_the_config_but_seed_and_places(overrides, same):
+    slug = find_slug("table7", PIT)
+    changed = find_slug("table7", PIT._replace(overrides=(*SHORT, *overrides)))
+    assert (slug == changed) == same and slug.startswith("smoke-ours-1x4-")
+
+
+def test_only_missing_runs_and_measures_are_to_do(monkeypatch, tmp_path):
+    use_experiments(monkeypatch, make_experiment(PIT))
+    slug = find_slug("table7", PIT)
+    write_run(tmp_path, slug, COMMON, 0, RUN)
+    assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (1,)}
+    write_run(tmp_path, slug, COMMON, 1, {"failed": "too hot"})
+    assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (1,)}
+    use_experiments(monkeypatch, make_experiment(PIT._replace(measures=("energy",))))
+    assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (0, 1)}
+    write_run(tmp_path, slug, COMMON, 0, RUN | {"measured": ["energy"], "measures": {"pj": 1}})
+    assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (1,)}
+
+
+def test_rows_choose_what_is_trained_and_an_unknown_row_names_the_nearest(monkeypatch, tmp_path):
+    use_experiments(monkeypatch, make_experiment(PIT, PIT._replace(label="b", overrides=())))
+    assert len(make_plan(["table7"], "smoke", tmp_path, None, ()).tasks) == 2
+    (task,) = make_plan(["table7"], "smoke", tmp_path, None, ("b",)).tasks
+    assert task.case.label == "b"
+    with pytest.raises(UserError, match="there is no row 'PIT tiny'.*'PIT, tiny'"):
+        make_plan(["table7"], "smoke", tmp_path, None, ("PIT tiny",))
+
+
+@pytest.mark.parametrize("name, reason", [("table1", "formulas"), ("table99", "table2, table3")])
+def test_other_names_are_refused_with_the_reason(name, reason, tmp_path):
+    with pytest.raises(UserError, match=reason):
+        make_plan([name], "smoke", tmp_path, None, ())
+
+
+def test_records_are_merged_in_the_order_of_seeds_and_names(tmp_path):
+    first = RUN | {"measured": ["b"], "measures": {"b": 1}, "seconds": 9.0}
+    write_run(tmp_path, "slug", COMMON | {"environment": [{"cores": 2}]}, 10, first)
+    write_run(tmp_path, "slug", COMMON | {"environment": [{"cores": 1}]}, 9, RUN)
+    again = RUN | {"measured": ["a"], "measures": {"a": 2}, "seconds": 0.1}
+    write_run(tmp_path, "slug", COMMON | {"environment": [{"cores": 2}]}, 10, again)
+    record = read_record(tmp_path, "slug")
+    assert record is not None and record["slug"] == "slug" and list(record["runs"]) == ["9", "10"]
+    assert record["environment"] == [{"cores": 1}, {"cores": 2}]
+    assert record["runs"]["10"] == RUN | {
+        "measured": ["a", "b"],
+        "measures": {"a": 2, "b": 1},
+        "seconds": 9.0,  # Of the training, not of the later measurement.
+    }
+
+
+@pytest.mark.parametrize("key", ["config", "code", "data"])
+def test_runs_of_other_configs_code_or_data_are_never_mixed(key, tmp_path):
+    write_run(tmp_path, "slug", COMMON, 0, RUN)
+    with pytest.raises(UserError, match=f"with other {key}"):
+        write_run(tmp_path, "slug", COMMON | {key: {"sha256": "other"}}, 1, RUN)
+
+
+def test_a_damaged_record_is_reported(tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "slug.json").write_text("[]")
+    with pytest.raises(UserError, match="restore it or move it away"):
+        read_record(tmp_path, "slug")
+
+
+def test_a_folder_without_records_has_none(tmp_path):
+    assert read_record(Path(tmp_path), "slug") is None
