@@ -94,7 +94,7 @@ def make_plan(
     for experiment in experiments:
         for case in experiment.cases:
             if is_run(case) and (not rows or case.label in rows):
-                task = _make_task(experiment.name, case, seeds)
+                task = make_task(experiment.name, case, seeds)
                 tasks[task.slug] = _join(tasks[task.slug], task) if task.slug in tasks else task
     return Plan(experiments, tuple(tasks.values()), find_todo(tasks.values(), out))
 
@@ -153,7 +153,8 @@ def _make_slug(text: str, content: Any) -> str:
     return f"{readable}-{digest}"
 
 
-def _make_task(name: str, case: "Case", seeds: int | None) -> Task:
+def make_task(name: str, case: "Case", seeds: int | None) -> Task:
+    """Return the task of a case of the experiment `name`; `seeds` replaces its number of seeds."""
     config = resolve(case.config, case.overrides) if case.config else {}
     numbers = tuple(range(seeds or case.seeds)) if config else ()
     measures = tuple(sorted(case.measures))

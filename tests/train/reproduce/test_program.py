@@ -1,0 +1,232 @@
+"""The program from its command to its pages, with tiny networks."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import ENVIRONMENT, ROOT
+from tests.train.reproduce.tiny import (
+    CITED,
+    NO_DATA,
+    PIT,
+    UNSTABLE,
+    list_bytes,
+    make_experiment,
+    read_runs,
+    reproduce,
+    use_experiments,
+)
+from train.reproduce import sources as copy
+from train.reproduce.folder import check_data, check_folder
+from train.reproduce.jobs import start
+from train.reproduce.plan import find_slug
+from train.reproduce.records import read_records
+from train.reproduce.sources import hash_sources, list_changes, take_sources
+
+COMMAND = (sys.executable, "-m", "train.reproduce", "table4", "table9", "--scale", "smoke")
+TABLE = make_experiment(PIT, UNSTABLE, NO_DATA, CITED)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which all runs that can be done are done, the exit code and the output."""
+    out = tmp_path_factory.mktemp("reproduce") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        use_experiments(patch, TABLE)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        code = reproduce(out, "table7")
+    return out, code
+
+
+@pytest.fixture
+def table(monkeypatch):
+    use_experiments(monkeypatch, TABLE)
+    return monkeypatch
+
+
+def test_runs_failures_and_missing_data_are_recorded_and_shown(finished):
+    out, code = finished
+    assert code == 1
+    good = read_runs(out, find_slug("table7", PIT))
+    assert list(good) == ["0", "1"]
+    assert all(0 < run["accuracy"] <= 1 and run["spikes"] > 0 for run in good.values())
+    (bad,) = read_runs(out, find_slug("table7", UNSTABLE)).values()
+    assert "not finite" in bad["failed"] and str(out) not in bad["failed"]
+    assert set(read_records(TABLE, out)) == {PIT.label, UNSTABLE.label}
+    page = (out / "table7.md").read_text()
+    assert "seed 0 failed" in page and "seeds 0-1 missing" in page
+    assert {file.suffix for file in out.glob("table7.*")} == {".md", ".csv", ".tex", ".png"}
+
+
+def test_a_record_has_the_command_code_data_and_environment_of_its_runs(finished):
+    out, _ = finished
+    record = json.loads((out / "records" / f"{find_slug('table7', PIT)}.json").read_text())
+    assert record["command"].startswith(
+        "python -m train.main --config smoke:ours --config.epochs=1"
+    )
+    assert record["config"]["epochs"] == 1 and "seed" not in record["config"]
+    assert record["data"]["name"] == "synthetic" and len(record["data"]["sha256"]) == 64
+    assert (
+        record["code"]["commit"]
+        == json.loads((out / "sources/manifest.json").read_text())["commit"]
+    )
+    (environment,) = record["environment"]
+    assert environment["PJRT_NPROC"] == "1" and "arguments" not in environment
+    run = out / "runs" / find_slug("table7", PIT) / "seed_1"
+    assert json.loads((run / "config.json").read_text())["seed"] == 1
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["last_accuracy"] == record["runs"]["1"]["accuracy"]
+
+
+def test_what_is_recorded_is_not_trained_again_and_a_failure_is_tried_again(finished, table):
+    out, _ = finished
+    before = list_bytes(out)
+    jobs = []
+
+    class Schedule(start.Schedule):
+        def run(self, workers, slots):
+            jobs.extend(sorted(self._left.items()))
+            workers.kill()
+
+    table.setattr(start, "Schedule", Schedule)
+    assert reproduce(out, "table7") == 0
+    assert jobs == [(find_slug("table7", UNSTABLE), {0})] and list_bytes(out) == before
+
+
+def test_pages_are_made_again_from_records_alone(finished, table, tmp_path):
+    out, _ = finished
+    (tmp_path / "records").mkdir()
+    for file in (out / "records").iterdir():
+        (tmp_path / "records" / file.name).write_bytes(file.read_bytes())
+    assert reproduce(tmp_path, "table7", "--rows", CITED.label) == 0
+    names = [f"table7.{suffix}" for suffix in ("md", "csv", "tex", "png")]
+    assert all((tmp_path / name).read_bytes() == (out / name).read_bytes() for name in names)
+    assert not (tmp_path / "sources").exists() and not (tmp_path / "runs").exists()
+
+
+def test_a_page_that_the_program_did_not_write_is_kept(finished, table, tmp_path, capsys):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "table7.md").write_text("mine")
+    assert reproduce(tmp_path, "table7", "--rows", CITED.label) == 2
+    assert "was not written by train.reproduce, or changed since" in capsys.readouterr().err
+    assert (tmp_path / "table7.md").read_text() == "mine"
+
+
+def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):
+    (tmp_path / "thesis.tex").touch()
+    assert reproduce(tmp_path, "table7") == 2
+    assert "is not empty and not of train.reproduce" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "remove"])
+def test_a_changed_copy_of_the_sources_is_refused(change, table, tmp_path, capsys):
+    file = take_sources(tmp_path).folder / "train" / "loop.py"
+    if change == "edit":
+        file.write_text(file.read_text() + "\n")
+    elif change == "add":
+        file.with_name("loops.py").touch()
+    else:
+        file.unlink()
+    assert reproduce(tmp_path, "table7") == 2
+    assert f"was changed: train/loop{'s' * (change == 'add')}.py" in capsys.readouterr().err
+
+
+def test_the_copy_is_that_of_the_first_start(tmp_path, monkeypatch):
+    sources = take_sources(tmp_path)
+    assert list_changes(sources) == [] and "configs/digits.py" in sources.files
+    fewer = {"train": copy._find_packages()["train"]}
+    monkeypatch.setattr(copy, "_find_packages", lambda: fewer)
+    assert take_sources(tmp_path) == sources
+    assert "configs/digits.py" in list_changes(sources)
+
+
+def test_the_hash_of_the_code_depends_on_imported_modules_only(tmp_path):
+    sources = take_sources(tmp_path)
+    names = ["train/loop.py", "train/main.py"]
+    other = sources._replace(files={**sources.files, "train/predict/sheet.py": "0"})
+    assert hash_sources(other, names) == hash_sources(sources, reversed(names))
+    other = sources._replace(files={**sources.files, "train/loop.py": "0"})
+    assert hash_sources(other, names) != hash_sources(sources, names)
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path):
+    data = {"name": "digits", "sha256": "a"}
+    check_data(tmp_path, {"digits": data})
+    check_data(tmp_path, {"digits": data, "mnist": data})
+    with pytest.raises(ValueError, match="are not those of the other runs"):
+        check_data(tmp_path, {"digits": data | {"sha256": "b"}})
+
+
+def test_an_unfinished_first_start_leaves_a_folder_that_is_accepted(tmp_path):
+    (tmp_path / "locks").mkdir()
+    check_folder(tmp_path, ["table7"])
+
+
+def reproduce_alone(out: Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, "--out", str(out)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def count_workers(out: Path) -> int:
+    """Return the number of worker processes of a folder."""
+    found = 0
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += f"reproduce.jobs.worker\0{out}\0".encode() in file.read_bytes()
+        except OSError:  # It has ended.
+            continue
+    return found
+
+
+def wait_for(condition, seconds=120) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads the processes of Linux")
+def test_kills_at_random_moments_and_a_second_process_change_no_byte(tmp_path):
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    printed, _ = reproduce_alone(alone).communicate(timeout=400)
+    assert "about " in printed and "claims" in printed
+    generator = random.Random(0)
+    for attempt in range(4):
+        processes = [reproduce_alone(killed) for _ in range(1 + attempt % 2)]
+        time.sleep(generator.uniform(2, 20))
+        for process in processes:
+            process.kill()
+            process.communicate()
+        assert wait_for(lambda: not count_workers(killed), 10)
+    both = [reproduce_alone(killed) for _ in range(2)]
+    assert [process.wait(400) for process in both] == [0, 0], [p.stdout.read() for p in both]
+    for process in both:
+        process.stdout.close()
+    assert list_bytes(killed) == list_bytes(alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_runs_and_ends_all_workers(number, tmp_path):
+    process = reproduce_alone(tmp_path)
+    assert wait_for(lambda: list(tmp_path.glob("runs/*/seed_*/lock")))
+    os.kill(process.pid, number)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number and count_workers(tmp_path) == 0
+    assert "the workers save their runs and end; a second signal ends at once" in printed
+    assert "repeat the command to resume" in printed
