@@ -160,12 +160,17 @@ def parse_records(content: bytes) -> list[dict[str, Any]]:
 def _is_record(record: Mapping[str, Any]) -> bool:
     if not isinstance(record.get("step"), int):
         return False
-    if record.keys().isdisjoint((OF_EPOCH[0], *LOSSES)):
+    if not _is_epoch(record):
         return True
     split = find_split([record])
     evaluated = () if record.keys().isdisjoint(LOSSES) else (f"{split}_loss", f"{split}_accuracy")
     keys = ("epoch", *OF_EPOCH, *evaluated)
     return all(isinstance(record.get(key), Real) for key in keys)
+
+
+def _is_epoch(record: Mapping[str, Any]) -> bool:
+    """Return whether a record is of an epoch; those of steps have had some of its keys, too."""
+    return record.keys() >= set(OF_EPOCH) or not record.keys().isdisjoint(LOSSES)
 
 
 def _read_entries(file: Path, parse: Callable[[bytes], list[Any]]) -> list[Any]:
@@ -199,7 +204,7 @@ def _read_with_copy(file: Path, parse: Callable[[bytes], list[Any]]) -> list[Any
 
 def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the records of epochs, without those of single steps."""
-    return [record for record in records if not record.keys().isdisjoint((OF_EPOCH[0], *LOSSES))]
+    return [record for record in records if _is_epoch(record)]
 
 
 def find_split(records: Iterable[Mapping[str, Any]]) -> str:
