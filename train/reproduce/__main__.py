@@ -13,7 +13,7 @@ from pit_jax.signals import run_as_program
 from ..config.arguments import run_program
 from .folder import check_folder, publish
 from .jobs.start import train_missing
-from .plan import Task, make_plan
+from .plan import WorkTask, make_plan
 from .records import read_records
 from .verdicts import judge
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         for experiment in plan.experiments
     }
 
-    def finish(task: Task) -> None:
+    def finish(task: WorkTask) -> None:
         """Write the pages of the experiments for which `task` was the last one."""
         for experiment in plan.experiments:
             slugs = left[experiment.name]

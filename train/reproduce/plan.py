@@ -27,7 +27,7 @@ HASH_DIGITS = 10
 ALL = "all"
 
 
-class Task(NamedTuple):
+class WorkTask(NamedTuple):
     """The runs of one config that a start needs, or one case that is counted.
 
     `config` has neither seed nor places; it is empty for a case that is counted, which has no
@@ -54,11 +54,11 @@ class Task(NamedTuple):
         return json.dumps(self.config["data"], sort_keys=True)
 
 
-class Plan(NamedTuple):
+class WorkPlan(NamedTuple):
     """The experiments of a start, all tasks that they need, and the seeds that are not done."""
 
     experiments: tuple["Experiment", ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[WorkTask, ...]
     todo: Mapping[str, tuple[int, ...]]
 
 
@@ -81,7 +81,7 @@ def list_names() -> tuple[str, ...]:
 
 def make_plan(
     names: Sequence[str], scale: str, out: Path, seeds: int | None, rows: Sequence[str]
-) -> Plan:
+) -> WorkPlan:
     """Return the plan for the experiments `names`; with `rows`, only cases of these labels train.
 
     `seeds` replaces the number of seeds of every case. Raises UserError for an unknown name or
@@ -90,13 +90,13 @@ def make_plan(
     names = list_names() if ALL in names else tuple(dict.fromkeys(names))
     experiments = tuple(load_experiment(name, scale) for name in names)
     _check_rows(experiments, rows)
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, WorkTask] = {}
     for experiment in experiments:
         for case in experiment.cases:
             if is_run(case) and (not rows or case.label in rows):
                 task = make_task(experiment.name, case, seeds)
                 tasks[task.slug] = _join(tasks[task.slug], task) if task.slug in tasks else task
-    return Plan(experiments, tuple(tasks.values()), find_todo(tasks.values(), out))
+    return WorkPlan(experiments, tuple(tasks.values()), find_todo(tasks.values(), out))
 
 
 def find_todo(tasks: Any, out: Path) -> dict[str, tuple[int, ...]]:
@@ -153,15 +153,15 @@ def _make_slug(text: str, content: Any) -> str:
     return f"{readable}-{digest}"
 
 
-def make_task(name: str, case: "Case", seeds: int | None) -> Task:
+def make_task(name: str, case: "Case", seeds: int | None) -> WorkTask:
     """Return the task of a case of the experiment `name`; `seeds` replaces its number of seeds."""
     config = resolve(case.config, case.overrides) if case.config else {}
     numbers = tuple(range(seeds or case.seeds)) if config else ()
     measures = tuple(sorted(case.measures))
-    return Task(find_slug(name, case), case, config, numbers, measures, (name,))
+    return WorkTask(find_slug(name, case), case, config, numbers, measures, (name,))
 
 
-def _join(one: Task, other: Task) -> Task:
+def _join(one: WorkTask, other: WorkTask) -> WorkTask:
     """Return a task for the seeds and the measures of both."""
     return one._replace(
         seeds=max(one.seeds, other.seeds, key=len),

@@ -7,13 +7,13 @@ import pytest
 
 from tests.train.reproduce.tiny import PIT, make_experiment, read_runs, write_fake_worker
 from train.errors import UserError
-from train.reproduce.jobs.estimate import Cost, Prices, find_kind, make_prices, split_chunks
+from train.reproduce.jobs.estimate import RunCost, RunPrices, find_kind, make_prices, split_chunks
 from train.reproduce.jobs.schedule import Schedule
 from train.reproduce.jobs.slots import make_slots
 from train.reproduce.jobs.start import JobMaker
 from train.reproduce.jobs.workers import Workers
 from train.reproduce.locks import hold_lock
-from train.reproduce.plan import Plan, Task, make_task
+from train.reproduce.plan import WorkPlan, WorkTask, make_task
 from train.reproduce.records import write_run
 
 RUN = {"accuracy": 0.5, "spikes": 0.1, "loss": 1.0, "parameters": 3, "seconds": 1.0}
@@ -27,14 +27,14 @@ CRASH = """for seed in job["seeds"]:
         os.kill(os.getpid(), 9)
     send("done", seed=seed)"""
 FAIL = 'send("failed", seed=job["seeds"][0], reason="too hot")\n' + DONE
-NO_PRICES = Prices({}, {}, 0)
+NO_PRICES = RunPrices({}, {}, 0)
 
 
-def schedule(out: Path, answer: str, seeds: int = 3) -> tuple[Schedule, Task]:
+def schedule(out: Path, answer: str, seeds: int = 3) -> tuple[Schedule, WorkTask]:
     """Run a schedule of one task with fake workers; return it when it has ended."""
     task = make_task("table7", PIT, seeds)
-    plan = Plan((make_experiment(PIT),), (task,), {task.slug: task.seeds})
-    ended: list[Task] = []
+    plan = WorkPlan((make_experiment(PIT),), (task,), {task.slug: task.seeds})
+    ended: list[WorkTask] = []
     found = Schedule(out, plan, NO_PRICES, JobMaker(out, out).make, ended.append)
     slots = make_slots("smoke", [], 2, None)
     found.run(Workers(out, slots, write_fake_worker(out / "fake", answer)), len(slots))
@@ -98,7 +98,7 @@ def test_seeds_share_a_process_unless_they_train_much_longer_than_it_starts():
     task = make_task("table7", PIT, 20)
     starts = {find_kind(task): 10.0}
     for seconds, sizes in ((1.0, [20]), (4.1, [10, 10]), (100.0, [5, 5, 5, 5])):
-        chunks = split_chunks(task, task.seeds, Prices({task.slug: seconds}, starts, 0), 4)
+        chunks = split_chunks(task, task.seeds, RunPrices({task.slug: seconds}, starts, 0), 4)
         assert [len(chunk) for chunk in chunks] == sizes
         assert sorted(sum(chunks, [])) == list(task.seeds)
 
@@ -107,7 +107,7 @@ def test_the_price_of_a_run_grows_with_its_steps_and_epochs():
     one = make_task("table7", PIT, 1)
     longer = PIT._replace(overrides=(*PIT.overrides, "num_steps=4", "learning_rate=0.2"))
     four = make_task("table7", longer, 1)
-    cost = Cost(0.5, 2.0, 9.0, 7, steps=10, evaluations=1, device="cpu")
+    cost = RunCost(0.5, 2.0, 9.0, 7, steps=10, evaluations=1, device="cpu")
     prices = make_prices([one, four], {}, {find_kind(one): (one, cost)})
     assert prices.runs == {one.slug: 7.0, four.slug: 28.0} and prices.memory == 7
     # A recorded run is better than a probe.

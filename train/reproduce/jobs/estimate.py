@@ -10,9 +10,9 @@ from rich.table import Table
 
 from ...host_memory import GIB
 from ...terminal import Terminal
-from ..plan import Plan, Task
+from ..plan import WorkPlan, WorkTask
 from ..records import read_record
-from .probe import Cost
+from .probe import RunCost
 
 # A chunk of runs takes at least so many times the start of its process.
 LEAST_STARTS = 4
@@ -20,24 +20,24 @@ LEAST_STARTS = 4
 START_SECONDS = 10.0
 
 
-class Prices(NamedTuple):
+class RunPrices(NamedTuple):
     """Seconds of a run by slug, seconds of a start by kind of network, and the most memory."""
 
     runs: Mapping[str, float]
     starts: Mapping[str, float]
     memory: int
 
-    def find_start(self, task: Task) -> float:
+    def find_start(self, task: WorkTask) -> float:
         """Return the seconds from the start of a process to its first step."""
         return self.starts.get(find_kind(task), START_SECONDS)
 
 
-def find_kind(task: Task) -> str:
+def find_kind(task: WorkTask) -> str:
     """Return data and network of a task as text: its cost grows with the number of steps T."""
     return json.dumps([task.config.get(key) for key in ("data", "model")], sort_keys=True)
 
 
-def find_seconds(out: Path, tasks: Sequence[Task]) -> dict[str, float]:
+def find_seconds(out: Path, tasks: Sequence[WorkTask]) -> dict[str, float]:
     """Return the median seconds of the recorded runs by slug."""
     found = {}
     for task in tasks:
@@ -47,10 +47,10 @@ def find_seconds(out: Path, tasks: Sequence[Task]) -> dict[str, float]:
     return found
 
 
-def list_unknown(tasks: Sequence[Task], known: Mapping[str, float]) -> list[Task]:
+def list_unknown(tasks: Sequence[WorkTask], known: Mapping[str, float]) -> list[WorkTask]:
     """Return one task of each kind of network that no recorded run has."""
     kinds = {find_kind(task) for task in tasks if task.slug in known}
-    first: dict[str, Task] = {}
+    first: dict[str, WorkTask] = {}
     for task in tasks:
         if task.seeds and find_kind(task) not in kinds:
             first.setdefault(find_kind(task), task)
@@ -58,8 +58,10 @@ def list_unknown(tasks: Sequence[Task], known: Mapping[str, float]) -> list[Task
 
 
 def make_prices(
-    tasks: Sequence[Task], known: Mapping[str, float], costs: Mapping[str, tuple[Task, Cost]]
-) -> Prices:
+    tasks: Sequence[WorkTask],
+    known: Mapping[str, float],
+    costs: Mapping[str, tuple[WorkTask, RunCost]],
+) -> RunPrices:
     """Return what the runs of `tasks` cost; `costs` are the probes by kind.
 
     A kind without recorded runs and without a probe, whose data are missing, costs nothing.
@@ -75,15 +77,17 @@ def make_prices(
         for task in tasks
     }
     starts = {kind: cost.start for kind, (_, cost) in costs.items()}
-    return Prices(runs, starts, max((cost.memory for _, cost in costs.values()), default=0))
+    return RunPrices(runs, starts, max((cost.memory for _, cost in costs.values()), default=0))
 
 
-def _count_work(task: Task) -> float:
+def _count_work(task: WorkTask) -> float:
     """Return the work of a run relative to others of its kind."""
     return float(task.config.get("num_steps", 1) * task.config.get("epochs", 1))
 
 
-def split_chunks(task: Task, seeds: Sequence[int], prices: Prices, slots: int) -> list[list[int]]:
+def split_chunks(
+    task: WorkTask, seeds: Sequence[int], prices: RunPrices, slots: int
+) -> list[list[int]]:
     """Split the seeds of a task for processes that train them one after the other.
 
     Several processes share a task only if each trains for longer than it starts.
@@ -94,7 +98,7 @@ def split_chunks(task: Task, seeds: Sequence[int], prices: Prices, slots: int) -
     return [list(seeds[first::number]) for first in range(number)]
 
 
-def estimate_seconds(plan: Plan, prices: Prices, slots: int) -> float:
+def estimate_seconds(plan: WorkPlan, prices: RunPrices, slots: int) -> float:
     """Return the seconds that the runs of a plan take with this number of slots."""
     total = 0.0
     for task in plan.tasks:
@@ -105,7 +109,7 @@ def estimate_seconds(plan: Plan, prices: Prices, slots: int) -> float:
 
 
 def print_plan(
-    plan: Plan, prices: Prices, slots: Sequence[Any], missing: Mapping[str, str]
+    plan: WorkPlan, prices: RunPrices, slots: Sequence[Any], missing: Mapping[str, str]
 ) -> None:
     """Print the runs of each experiment and the estimate for all."""
     table = Table("", title="runs", title_justify="left")

@@ -22,7 +22,7 @@ from ...run.subset import INPUT
 STEPS, SECONDS = 20, 4.0
 
 
-class Cost(NamedTuple):
+class RunCost(NamedTuple):
     """What a run costs: seconds for each step, each evaluation and the start; bytes of memory.
 
     `steps` and `evaluations` are the numbers in the whole run.
@@ -59,7 +59,7 @@ def load_data(config: ConfigDict) -> Dataset:
 
 
 @use_compile_cache()
-def measure_cost(config: ConfigDict, dataset: Dataset, started: float) -> Cost:
+def measure_cost(config: ConfigDict, dataset: Dataset, started: float) -> RunCost:
     """Return the cost of a run with `config`; `started` is the time when the process began."""
     program = make_program(config, dataset)
     state, step = program.first_state(), program.compile_step()
@@ -77,7 +77,7 @@ def measure_cost(config: ConfigDict, dataset: Dataset, started: float) -> Cost:
     of_evaluation = _time_evaluation(program, state)
     epochs = count_epochs(config)
     every = config.get("evaluate_every", 1)
-    return Cost(
+    return RunCost(
         step=of_step,
         evaluation=of_evaluation,
         start=start,

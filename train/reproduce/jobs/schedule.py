@@ -18,9 +18,9 @@ from pit_jax.signals import call_at_end, interruptible, is_stopping, saving
 from ...errors import UserError
 from ...terminal import Terminal
 from ..locks import is_locked
-from ..plan import Plan, Task
+from ..plan import WorkPlan, WorkTask
 from ..records import find_failure, is_done, read_record, write_run
-from .estimate import Cost, Prices, find_kind, split_chunks
+from .estimate import RunCost, RunPrices, find_kind, split_chunks
 from .workers import LOG, WAIT_SECONDS, Event, Workers
 
 # Time between two looks at the runs of other processes.
@@ -35,9 +35,9 @@ class Probes:
     def __init__(self) -> None:
         self.data: dict[str, dict[str, str]] = {}
         self.missing: dict[str, str] = {}
-        self.costs: dict[str, tuple[Task, Cost]] = {}
+        self.costs: dict[str, tuple[WorkTask, RunCost]] = {}
 
-    def note(self, event: Event, tasks: Mapping[str, Task]) -> None:
+    def note(self, event: Event, tasks: Mapping[str, WorkTask]) -> None:
         """Note an event of a probe; raise UserError for one that could not start."""
         task = tasks[event.job["slug"]]
         if event.name == "data":
@@ -45,7 +45,7 @@ class Probes:
         elif event.name == "missing":
             self.missing[task.data] = event.values["reason"]
         elif event.name == "cost":
-            self.costs[find_kind(task)] = task, Cost(**event.values["cost"])
+            self.costs[find_kind(task)] = task, RunCost(**event.values["cost"])
         elif event.name == "refused":
             raise UserError(event.values["reason"])
         elif event.name == "ended" and task.data not in {**self.data, **self.missing}:
@@ -56,7 +56,7 @@ class Probes:
 
 
 def run_probes(
-    workers: Workers, jobs: Sequence[Mapping[str, Any]], tasks: Sequence[Task]
+    workers: Workers, jobs: Sequence[Mapping[str, Any]], tasks: Sequence[WorkTask]
 ) -> Probes:
     """Do the probes in `jobs`; raise UserError if one cannot start, Stopped after a signal."""
     by_slug, probes, waiting = {task.slug: task for task in tasks}, Probes(), deque(jobs)
@@ -83,10 +83,10 @@ class Schedule:
     def __init__(
         self,
         out: Path,
-        plan: Plan,
-        prices: Prices,
-        make_job: Callable[[Task, Sequence[int]], Mapping[str, Any]],
-        finish: Callable[[Task], None],
+        plan: WorkPlan,
+        prices: RunPrices,
+        make_job: Callable[[WorkTask, Sequence[int]], Mapping[str, Any]],
+        finish: Callable[[WorkTask], None],
     ) -> None:
         self._out, self._prices = out, prices
         self._make_job, self._finish = make_job, finish
@@ -94,7 +94,7 @@ class Schedule:
         self._left = {slug: set(seeds) for slug, seeds in plan.todo.items() if seeds}
         self._held: set[tuple[str, int]] = set()
         self._crashes: dict[tuple[str, int], int] = {}
-        self._waiting: deque[tuple[Task, list[int]]] = deque()
+        self._waiting: deque[tuple[WorkTask, list[int]]] = deque()
         self.failed: dict[tuple[str, int], str] = {}
         self._progress = Progress(
             TextColumn("{task.fields[runs]} runs left"),
@@ -152,7 +152,7 @@ class Schedule:
             if mine:
                 workers.start(self._make_job(task, mine))
 
-    def _is_recorded(self, task: Task, record: Mapping[str, Any] | None, seed: int) -> bool:
+    def _is_recorded(self, task: WorkTask, record: Mapping[str, Any] | None, seed: int) -> bool:
         return is_done(record, seed, task.measures) if task.seeds else record is not None
 
     def _note(self, event: Event) -> None:
@@ -168,7 +168,7 @@ class Schedule:
         elif event.name == "ended" and not is_stopping():
             self._recover(event.job, task, event.values["code"])
 
-    def _recover(self, job: Mapping[str, Any], task: Task, code: int) -> None:
+    def _recover(self, job: Mapping[str, Any], task: WorkTask, code: int) -> None:
         """Give the runs that a worker has not ended to another one; it may have been killed."""
         left = [
             seed
@@ -188,7 +188,7 @@ class Schedule:
         if left:
             self._waiting.appendleft((task, left))
 
-    def _make_failure(self, task: Task) -> tuple[str, dict[str, Any]]:
+    def _make_failure(self, task: WorkTask) -> tuple[str, dict[str, Any]]:
         job = self._make_job(task, ())
         keys = ("label", "config", "overrides", "command")
         return task.slug, {key: job[key] for key in keys}
@@ -210,13 +210,13 @@ class Schedule:
                 else:
                     self._waiting.append((task, [seed]))
 
-    def _fail(self, task: Task, seed: int, reason: str) -> None:
+    def _fail(self, task: WorkTask, seed: int, reason: str) -> None:
         self.failed[task.slug, seed] = reason
         text = f"{task.case.label}, seed {seed} failed: {reason}"
         self._progress.console.print(show_text(text), soft_wrap=True)
         self._end(task, seed)
 
-    def _end(self, task: Task, seed: int) -> None:
+    def _end(self, task: WorkTask, seed: int) -> None:
         left = self._left.get(task.slug, set())
         if seed not in left:
             return
@@ -228,7 +228,7 @@ class Schedule:
         completed = self._total - self._weigh_left()
         self._progress.update(self._bar, completed=completed, runs=self._count())
 
-    def _print(self, task: Task) -> None:
+    def _print(self, task: WorkTask) -> None:
         runs = (read_record(self._out, task.slug) or {}).get("runs", {})
         found = [runs.get(str(seed), {}).get("accuracy") for seed in task.seeds]
         if not found or None in found:

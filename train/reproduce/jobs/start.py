@@ -8,7 +8,7 @@ from pit_jax.display import print_text
 
 from ...errors import UserError
 from ..folder import check_data
-from ..plan import Plan, Task
+from ..plan import WorkPlan, WorkTask
 from ..sources import FOLDER, list_changes, take_sources
 from .estimate import find_seconds, list_unknown, make_prices, print_plan
 from .schedule import Probes, Schedule, run_probes
@@ -26,7 +26,7 @@ class JobMaker:
         self._out, self._data_dir = out, data_dir
         self.data: Mapping[str, Mapping[str, str]] = {}
 
-    def make(self, task: Task, seeds: Sequence[int]) -> dict[str, Any]:
+    def make(self, task: WorkTask, seeds: Sequence[int]) -> dict[str, Any]:
         """Return the job that trains some seeds of a task, or counts its case."""
         counts = {"kind": "count", "name": task.tables[0], "case": task.case._asdict()}
         trains = {"kind": "train", "page": task.case.config}
@@ -44,19 +44,19 @@ class JobMaker:
             **(trains if task.seeds else counts),
         }
 
-    def probe(self, task: Task, *, timed: bool) -> dict[str, Any]:
+    def probe(self, task: WorkTask, *, timed: bool) -> dict[str, Any]:
         """Return the job that looks at the data of a task, and measures its cost if `timed`."""
         return {**self.make(task, ()), "kind": "probe", "timed": timed}
 
 
 def train_missing(
-    plan: Plan,
+    plan: WorkPlan,
     out: Path,
     *,
     scale: str,
     data_dir: Path,
     wanted: int | None,
-    finish: Callable[[Task], None],
+    finish: Callable[[WorkTask], None],
 ) -> Mapping[tuple[str, int], str]:
     """Do what a plan has left; return the reasons of the runs that failed, by slug and seed.
 
@@ -89,7 +89,7 @@ def train_missing(
 
 
 def _list_probes(
-    left: Sequence[Task], known: Mapping[str, float], jobs: JobMaker
+    left: Sequence[WorkTask], known: Mapping[str, float], jobs: JobMaker
 ) -> list[dict[str, Any]]:
     """Return timed probes, of kinds of networks without a recorded run, and others for the data."""
     timed = list_unknown(left, known)
@@ -103,7 +103,7 @@ def _list_probes(
     ]
 
 
-def _skip_missing(plan: Plan, probes: Probes) -> Plan:
+def _skip_missing(plan: WorkPlan, probes: Probes) -> WorkPlan:
     """Return the plan without the runs whose data are missing, and print which and why."""
     skipped = [task for task in plan.tasks if task.seeds and task.data in probes.missing]
     for reason in dict.fromkeys(probes.missing.values()):
