@@ -23,18 +23,21 @@ def write_figure(
     """Write the picture that an experiment draws from further measures; return the files.
 
     `records` are those of the cases by label. There is no picture without a run that has the
-    measure, and none for most tables.
+    measure; a table has a picture of the use of levels if its runs measured it.
     """
     from .pages.figure import save_png
 
-    name = experiment.analysis
     measured = read_measured(experiment, records)
-    figure = DRAWINGS[name](measured) if name and measured else None
-    if figure is None:
-        return []
-    file = out / f"{experiment.name}.png"
-    write_atomically(file, save_png(figure))
-    return [file]
+    files = []
+    # The runs of other experiments may have been measured for those.
+    asked = {measure.split(":")[0] for case in experiment.cases for measure in case.measures}
+    for name in DRAWINGS:
+        end = "" if name == experiment.analysis else f"_{name}"
+        if name in asked and (figure := DRAWINGS[name](measured)) is not None:
+            file = out / f"{experiment.name}{end}.png"
+            write_atomically(file, save_png(figure))
+            files.append(file)
+    return files
 
 
 def read_measured(
@@ -145,12 +148,46 @@ def draw_scales(measured: Measured) -> "Figure | None":
     return figure
 
 
+def draw_levels(measured: Measured) -> "Figure | None":
+    """Draw how often the neurons of each case send each integer but 0, as stacked bars."""
+    from pit_jax.display import escape_math
+    from pit_jax.plots import style
+
+    found = {label: runs[0]["levels"] for label, runs in _select(measured, "levels").items()}
+    if not found:
+        return None
+    figure = style.figure(1.4 + 0.3 * len(found))
+    axes = figure.subplots()
+    integers = sorted({k for use in found.values() for k in use["integers"]} - {0})
+    lefts = np.zeros(len(found))
+    for integer, color in zip(integers, style.shades(len(integers)), strict=True):
+        shares = [dict(zip(use["integers"], use["shares"], strict=True)) for use in found.values()]
+        widths = 100 * np.array([each.get(integer, 0.0) for each in shares])
+        axes.barh(np.arange(len(found)), widths, left=lefts, color=color, label=str(integer))
+        lefts += widths
+    for row, (use, end) in enumerate(zip(found.values(), lefts, strict=True)):
+        axes.text(end, row, f" {use['effective']:.2f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(found)), list(map(escape_math, found)))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    samples = min(use["samples"] for use in found.values())
+    style.finish(
+        axes,
+        xlabel="share of neurons and steps, %, mean of the layers; number: effective levels; "
+        f"{samples} test samples, seed 0",
+    )
+    axes.grid(axis="y", visible=False)
+    style.place_legend(axes, title="integer sent")
+    return figure
+
+
 DRAWINGS: Mapping[str, Callable[[Measured], "Figure | None"]] = {
     "learning": draw_learning,
     "membranes": draw_membranes,
     "landscape": draw_landscape,
     "rates": draw_rates,
     "scales": draw_scales,
+    "levels": draw_levels,
 }
 
 

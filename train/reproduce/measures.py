@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pit_jax.analysis.energy import report
+from pit_jax.analysis.levels import measure_levels
 from pit_jax.analysis.membrane import Density, densities
 from pit_jax.analysis.rates import measure_firing
 from pit_jax.inference import NotFoldable
@@ -24,7 +25,10 @@ from ..run.restore import load_scales, select_scales
 
 # Test samples of a measure, and points of a density.
 SAMPLES, POINTS = 256, 64
-DIGITS = 4
+# The seed whose lists are kept, and the digits of their numbers.
+DRAWN, DIGITS = 0, 4
+# Measures that only have lists.
+LISTS = ("levels",)
 
 
 def measure(workdir: Path, names: Iterable[str]) -> dict[str, Any]:
@@ -42,6 +46,8 @@ def measure(workdir: Path, names: Iterable[str]) -> dict[str, Any]:
         key, _, argument = name.partition(":")
         if key == "learning":
             found |= measure_learning(workdir)
+            continue
+        if key in LISTS and config.seed != DRAWN:
             continue
         if subject is None:
             subject = read_run(workdir, workdir.name, config, "last", workdir / "measures")
@@ -175,17 +181,37 @@ def measure_scales(subject: Subject) -> dict[str, Any]:
     return found
 
 
+def measure_level_use(subject: Subject) -> dict[str, Any]:
+    """Return the share of each integer that neurons send, and the effective number of levels.
+
+    Both are means over layers and steps.
+    """
+    layers = measure_levels(subject.model, subject.variables, subject.batches("test", SAMPLES))
+    if not layers:
+        return {}
+    used = list(layers.values())
+    return {
+        "levels": {
+            "integers": used[0].integers.tolist(),
+            "shares": _round_list(np.mean([each.shares.mean(0) for each in used], axis=0)),
+            "effective": _round(np.mean([each.effective.mean() for each in used])),
+            "samples": used[0].samples,
+        }
+    }
+
+
 MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = {
     "energy": measure_energy,
     "membranes": measure_membranes,
     "landscape": measure_landscape,
     "rates": measure_rates,
     "scales": measure_scales,
+    "levels": measure_level_use,
 }
 
 
 def _is_drawn(subject: Subject) -> bool:
-    return bool(subject.config.seed == 0)
+    return bool(subject.config.seed == DRAWN)
 
 
 def _round(value: Any) -> Any:

@@ -10,6 +10,7 @@ from train.reproduce.figures import (
     DRAWINGS,
     draw_landscape,
     draw_learning,
+    draw_levels,
     draw_membranes,
     draw_rates,
     draw_scales,
@@ -40,6 +41,14 @@ MEASURES = {
         "landscape_axis": np.linspace(-1, 1, 5).tolist(),
     },
     "rates": {"rates": {"PIT_0": [0.1, 0.2], "PIT_1": [0.3, 0.4]}, "rate_samples": 256},
+    "levels": {
+        "levels": {
+            "integers": [0, 1, 2],
+            "shares": [0.7, 0.2, 0.1],
+            "effective": 2.23,
+            "samples": 256,
+        }
+    },
     "scales": {
         "scales": {"PIT_0": [0.5, 0.7, 0.9], "PIT_1": [1.0, 1.0, 2.0]},
         "scale_starts": {"PIT_0": [0.8, 0.8, 0.8], "PIT_1": [0.8, 0.8, 0.8]},
@@ -123,6 +132,28 @@ def test_landscapes_and_membranes_have_a_panel_for_each_case():
     assert titles[:2] == ["a, seed 0", "b, seed 0"]
     titles = [axes.get_title(loc="left") for axes in draw(draw_membranes, "membranes").axes]
     assert titles == ["a, seed 0\nbandwidth 0.1", "b, seed 0\nbandwidth 0.1"]
+
+
+def test_the_use_of_levels_is_a_stacked_bar_for_each_case(tmp_path):
+    binary = {"integers": [0, 1], "shares": [0.8, 0.2], "effective": 1.65, "samples": 256}
+    measured = {"a": [MEASURES["levels"]], "b": [{"levels": binary}]}
+    [axes] = draw_levels(measured).axes
+    ones, twos = axes.containers
+    assert [bar.get_width() for bar in ones] == pytest.approx([20, 20])
+    assert [(bar.get_x(), bar.get_width()) for bar in twos] == [(20, 10), (20, 0)]
+    assert [text.get_text() for text in axes.texts] == [" 2.23", " 1.65"]
+
+
+def test_only_tables_that_measured_them_have_a_picture_of_levels(tmp_path):
+    records = {}
+    for name in ("table8", "figure4"):
+        experiment = load(name, "smoke")
+        records = {
+            case.label: {"runs": {"0": {"measures": MEASURES["levels"]}}}
+            for case in experiment.cases
+        }
+        files = write_figure(experiment, records, tmp_path)
+        assert [file.name for file in files] == (["table8_levels.png"] if name == "table8" else [])
 
 
 def test_a_figure_without_the_measure_of_its_cases_is_none():

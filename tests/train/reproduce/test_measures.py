@@ -42,6 +42,7 @@ def test_a_curve_has_none_where_an_epoch_was_not_evaluated(tmp_path, monkeypatch
         {"step": 3, "epoch": 1, "train_loss": 2.0, "train_accuracy": 0.1},
         {"step": 6, "epoch": 2, "train_loss": 1.0, "train_accuracy": 0.2, "test_accuracy": 0.25},
     ]
+    records = [record | {"images_per_second": 1.0} for record in records]
     monkeypatch.setattr(measures, "read_run_records", lambda workdir: records)
     found = measures.measure_learning(tmp_path)
     assert found["test_accuracy_curve"] == [None, 0.25]
@@ -61,6 +62,7 @@ def test_scales_are_compared_between_layers_and_with_the_start(finished_run, dra
 def test_lists_are_kept_of_seed_0_only(finished_run):
     assert load_run_config(finished_run).seed != 0
     assert set(measure(finished_run, ["scales"])) == {"scale_spread", "scale_spread_start"}
+    assert measure(finished_run, ["levels"]) == {}  # It is not even loaded.
 
 
 def test_a_density_is_kept_at_few_points():
@@ -79,6 +81,18 @@ def test_the_trend_of_rates_is_from_the_first_to_the_last_step(finished_run):
     first, last = np.array(list(found["rates"].values())).mean(axis=0)
     assert found["rate_trend"] == pytest.approx(last - first, abs=1e-3) != 0
     assert found["rate_samples"] == 40
+
+
+@pytest.mark.slow
+def test_shares_of_levels_are_means_over_layers_and_steps(subject):
+    found = measures.measure_level_use(subject)["levels"]
+    firing = measures.measure_firing(
+        subject.model, subject.variables, subject.batches("test", 256)
+    ).values()
+    expected = [each.histogram / each.histogram.sum() for each in firing]
+    assert found["integers"] == [0, 1, 2, 3, 4]
+    assert found["shares"] == pytest.approx(np.mean(expected, axis=0), abs=1e-3)
+    assert 1 < found["effective"] < 5
 
 
 @pytest.mark.slow
