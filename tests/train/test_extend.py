@@ -107,7 +107,7 @@ def test_an_extension_continues_the_run_and_its_records_say_so(finished, extende
 
 def test_the_table_of_results_counts_the_epochs_of_an_extension(extended, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(read_for_ledger(extended)))
-    assert f"| {EPOCHS + MORE} | 0 |" in make_table(tmp_path)
+    assert f"| {EPOCHS + MORE} | [0](runs/run.json) |" in make_table(tmp_path)
 
 
 @pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2])
