@@ -18,6 +18,7 @@ from pit_jax.analysis import (
     rates,
     scales,
 )
+from pit_jax.analysis.rescaling.ilif import to_ilif
 from pit_jax.old_names import serve_old_names
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "quantization",
     "rates",
     "scales",
+    "to_ilif",
 ]
 
 serve_old_names(__name__)

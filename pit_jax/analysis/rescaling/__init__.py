@@ -1,0 +1,1 @@
+"""Change the scales of a trained network: its I-LIF twin."""
