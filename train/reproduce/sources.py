@@ -7,7 +7,7 @@ never mix the results of two programs in one table.
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Sources(NamedTuple):
 
     folder: Path
     commit: str
-    files: Mapping[str, str]
+    files: dict[str, str]
 
 
 def take_sources(out: Path) -> Sources:

@@ -26,7 +26,8 @@ from tests.train.reproduce.tiny import (
 from train.reproduce import sources as copy
 from train.reproduce.folder import check_data, check_folder
 from train.reproduce.jobs import start
-from train.reproduce.plan import find_slug
+from train.reproduce.jobs.start import JobMaker
+from train.reproduce.plan import find_slug, make_task
 from train.reproduce.records import read_records
 from train.reproduce.sources import hash_sources, list_changes, take_sources
 
@@ -168,6 +169,42 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
 def test_an_unfinished_first_start_leaves_a_folder_that_is_accepted(tmp_path):
     (tmp_path / "locks").mkdir()
     check_folder(tmp_path, ["table7"])
+
+
+# Does a job in a process that started from the copy, and prints what it has imported in the end.
+DO_JOB = """
+import json, sys
+from pathlib import Path
+from train.reproduce.jobs import work, worker
+from train.reproduce.sources import FOLDER, list_imported, list_pages, verify_sources
+
+job, out = json.loads(sys.argv[1]), Path(sys.argv[2])
+sys.modules["__main__"].__file__ = worker.__file__
+work.prepare(out)
+before = set(work._imported)
+found = {}
+work.do_job({**job, "kind": "probe", "timed": False}, lambda event, **values: found.update(values))
+work.do_job({**job, "data": found["data"]}, lambda event, **values: print(event, file=sys.stderr))
+sources = verify_sources(out / FOLDER)
+print(sorted(list_imported(sources) - before - list_pages(sources, job["page"])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measures", [(), ("energy", "levels")])
+def test_a_run_imports_nothing_that_the_hash_of_its_code_does_not_cover(measures, tmp_path):
+    sources = take_sources(tmp_path)
+    task = make_task("table7", PIT._replace(measures=measures), 1)
+    job = json.dumps(JobMaker(tmp_path, tmp_path).make(task, [0]))
+    done = subprocess.run(
+        [sys.executable, "-c", DO_JOB, job, str(tmp_path)],
+        cwd=sources.folder,
+        env=ENVIRONMENT | {"PYTHONPATH": str(sources.folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "done" in done.stderr, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def reproduce_alone(out: Path, **options) -> subprocess.Popen:

@@ -1,7 +1,6 @@
 """A short measured probe of a run: its data, the time of a step and an evaluation, its memory."""
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +16,11 @@ from ...files import hash_content
 from ...program.program import make_program
 from ...run.compile_cache import use_compile_cache
 from ...run.subset import INPUT
+
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None  # type: ignore[assignment]
 
 # Steps and seconds after which a measurement ends.
 STEPS, SECONDS = 20, 4.0
@@ -99,9 +103,9 @@ def _time_evaluation(program: Any, state: Any) -> float:
 
 
 def find_peak_memory() -> int:
-    """Return the peak of this process in bytes: on the GPU, or on the host if it has none."""
+    """Return the peak of this process in bytes, on the GPU or the host; 0 if it is unknown."""
     stats = jax.devices()[0].memory_stats() or {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     # In KiB, but on macOS in bytes.
     on_host = peak if sys.platform == "darwin" else peak * 1024
     return int(stats.get("peak_bytes_in_use", on_host))

@@ -20,7 +20,8 @@ from ...terminal import Terminal
 from ..locks import is_locked
 from ..plan import WorkPlan, WorkTask
 from ..records import find_failure, is_done, read_record, write_run
-from .estimate import RunCost, RunPrices, find_kind, split_chunks
+from .estimate import RunPrices, find_kind, split_chunks
+from .probe import RunCost
 from .workers import LOG, WAIT_SECONDS, Event, Workers
 
 # Time between two looks at the runs of other processes.

@@ -147,8 +147,10 @@ class Workers:
 
     def stop(self) -> None:
         """Ask all workers to save, and wait until they have ended."""
-        for worker in (*self._busy, *self._idle):
+        for worker in self._busy:
             worker.stop()
+        for worker in self._idle:
+            worker.kill()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (self._busy or self._idle) and time.monotonic() < deadline:
             self.wait(WAIT_SECONDS)
