@@ -157,5 +157,7 @@ def test_wrong_arguments_are_refused():
     model, variables, _ = make("resnet8")
     with pytest.raises(ValueError, match="model must be a Flax module with a field `neuron`"):
         to_ilif(nn.Dense(5), variables)
+    with pytest.raises(ValueError, match="variables must be all .*; got stem"):
+        to_ilif(model, {"stem": variables["params"]["stem"]})
     with pytest.raises(ValueError, match="no common size of images fits .* pass the shape"):
         to_ilif(model, {"params": variables["params"]})

@@ -58,12 +58,17 @@ def to_ilif(
     common sizes are tried. Raises ValueError where no twin exists: for T > 1, where spikes or
     membranes of different scales are in one sum, and for other neurons.
     """
+    if "params" not in variables:
+        raise ValueError(
+            "variables must be all that network.init returned, such as {'params': ..., "
+            f"'batch_stats': ...}}; got {', '.join(variables) or 'none'}."
+        )
     twin = model.clone(**_find_factories(model))
     outline = outline_layers(model, variables, x_shape or _find_shape(model, variables))
     if outline.num_steps > 1:
         raise ValueError(
-            f"to_ilif takes networks of one time step, got T={outline.num_steps}: there each step "
-            "has scales of its own, but the weights have no steps."
+            f"to_ilif takes networks of one time step, got T={outline.num_steps}; weights, which "
+            "all steps share, cannot contain the scale of each step."
         )
     walk = _Walk(outline, variables)
     return twin, walk.rescale()
