@@ -4,6 +4,9 @@ import json
 import re
 from functools import cache
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs.claims import COMPARISONS
@@ -11,6 +14,7 @@ from configs.scales import NAMES, REFUSED, SCALES, load
 from configs.scales.groups import GROUPS
 from configs.scales.rows import REPEATED, load_rows
 from train.config import cli
+from train.data import ArraySplit, Dataset
 from train.program import build
 
 EVERY = [(name, scale) for name in NAMES for scale in SCALES]
@@ -167,3 +171,19 @@ def test_rows_that_repeat_the_paper_exist_among_the_cases():
     for name, rows in REPEATED.items():
         used = {case.row for case in load(name, "laptop").cases}
         assert set(rows.values()) <= used, name
+
+
+@pytest.mark.parametrize("scale, name", [("medium", "table8"), ("medium", "table11")])
+def test_full_networks_fit_the_small_data(scale, name):
+    kinds = {case.group: case for case in load(name, scale).cases}
+    shapes = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "dvs_digits": (10, 20, 20, 2)}
+    for case in kinds.values():
+        config = parse(case.config, case.overrides)
+        shape = shapes[config.data.name]
+        split = ArraySplit(np.zeros((2, *shape), np.uint8), np.zeros(2, np.int32))
+        model = build.make_network(config, Dataset(config.data.name, split, split, 10))
+        images = jnp.zeros((2, *shape), jnp.float32)
+        logits, _ = jax.eval_shape(
+            lambda images, model=model: model.init_with_output(jax.random.key(0), images), images
+        )
+        assert logits.shape == (2, config.num_steps, 10)
