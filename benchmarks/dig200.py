@@ -81,7 +81,7 @@ class Trainer:
 
         # Samples and seeds are arguments; as constants, each seed would compile a new program.
         def begin(key: jax.Array, samples: Any, order: Any) -> TrainState:
-            return pure.begin(key, resident.take(samples, order[0]), {})
+            return pure.begin(key, resident.take(samples, order[0]), {})[0]
 
         def step(state: TrainState, samples: Any, order: Any) -> TrainState:
             return pure.train(state, resident.take(samples, order[state.step % self.steps]))[0]

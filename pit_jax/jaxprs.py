@@ -63,13 +63,14 @@ class _Draw:
         return self._parts[found]
 
 
-def draw_at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+def draw_at_once(function: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Any]:
     """Return `function(key, *arguments)` with its random bits from one draw; to be jitted.
 
     A draw is some hundred instructions, which the compiler repeats for each call of `jax.random`:
     for the parameters of ResNet18 three quarters of the time to compile `model.init`. Here one draw
     has as many bits as the arrays that the function returns, and each call gets a part of its own.
-    The distributions, which are computed from the bits, are those of the function.
+    The distributions, which are computed from the bits, are those of the function. With `has_aux`
+    the function returns a pair, and the arrays of the second do not count.
 
     Only keys that the function makes by `fold_in` from `key` and constants get bits of this draw,
     as those of the parameters of a Flax module. All other keys are used as they are.
@@ -79,7 +80,8 @@ def draw_at_once(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, returned = jax.make_jaxpr(function, return_shape=True)(key, *arguments)
         drawn, key = jax.random.split(key)
         leaves, tree = jax.tree.flatten(returned)
-        size = sum(leaf.size * max(leaf.dtype.itemsize // 4, 1) for leaf in leaves)
+        drawn_for = jax.tree.leaves(returned[0] if has_aux else returned)
+        size = sum(leaf.size * max(leaf.dtype.itemsize // 4, 1) for leaf in drawn_for)
         draw = _Draw(jax.random.bits(drawn, (size,), "uint32"))
         given = [_Folded(key), *jax.tree.leaves(arguments)]
         return jax.tree.unflatten(tree, _evaluate(closed, given, draw))

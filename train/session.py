@@ -28,6 +28,7 @@ from .config.limits import count_epochs
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
+from .monitor.levels import explain_rounding
 from .monitor.nonfinite import (
     StepMetrics,
     Watch,
@@ -154,6 +155,9 @@ class Session:
         def note_with_label(text: str) -> None:
             note(f"{self.label}{text}")
 
+        if not self._begun:
+            for warning in explain_rounding(self.program.first_rounding(), self.config):
+                note_with_label(warning)
         self._watch = Watch(
             self.explain_nonfinite,
             skip=self.config.skip,

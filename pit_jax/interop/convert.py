@@ -72,14 +72,19 @@ def convert(
 
 
 def complete(
-    model: nn.Module, given: Mapping[str, Any], images: Array, rngs: dict[str, Array]
+    model: nn.Module,
+    given: Mapping[str, Any],
+    images: Array,
+    rngs: dict[str, Array],
+    collections: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the variables of `model`: those in `given`, and the missing ones as in `model.init`.
 
     PIT's scales are initialized from the currents of the given weights on `images`, a training
-    batch.
+    batch. `collections` are further ones to return, such as `intermediates`.
     """
-    _, made = model.apply(given, images, train=True, rngs=rngs, mutable=["params", "batch_stats"])
+    returned = ["params", "batch_stats", *collections]
+    _, made = model.apply(given, images, train=True, rngs=rngs, mutable=returned)
     # The training pass has moved the statistics in `made`, so missing ones come from `model.init`.
     start = {"batch_stats": model.init(rngs, images, train=True).get("batch_stats", {})}
     return unflatten_dict(flatten_dict(made) | flatten_dict(start) | flatten_dict(given))

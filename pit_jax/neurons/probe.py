@@ -1,7 +1,7 @@
 """Probes of neuron layers, sown into the collection `intermediates`: membranes, counts, rates."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -25,9 +25,9 @@ def record(
     """Sow the membrane before firing, the counts, their maximum `levels`, and the firing rate.
 
     The rate `[B, T]` is the mean of |count| / levels over the layer's neurons. A neuron with a
-    learned scale passes it as `scale`, `[T, C]` or `[C]`, and a neuron that rounds passes what it
-    rounds, u / a, as `rounded`. Under `jit` none of this costs anything unless the caller asks for
-    it with `mutable=["intermediates"]`.
+    learned scale passes it as `scale`, `[T, C]`, `[C]` or `[1]`, and a neuron that rounds passes
+    what it rounds, u / a, as `rounded`. Under `jit` none of this costs anything unless the caller
+    asks for it with `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
@@ -73,3 +73,32 @@ def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> lis
 
     jax.eval_shape(run, variables, x)
     return layers
+
+
+class Rounding(NamedTuple):
+    """Membranes of a layer that rounds: `mean` and `sd` `[T, C]` of each step and channel.
+
+    `scale`, `[T, C]` or `[C]`, is what the neuron divides them by; `levels` is D.
+    """
+
+    mean: Float[Array, "T C"]
+    sd: Float[Array, "T C"]
+    scale: Float[Array, "*TC"]
+    levels: Array
+
+
+def measure_rounding(intermediates: Mapping[str, Any]) -> dict[str, Rounding]:
+    """Return mean and deviation of the membranes of every layer that rounds, by path."""
+    return {
+        layer: _measure_layer(sown["rounded"], sown.get("scale", jnp.ones(1)), sown["levels"])
+        for layer, sown in neuron_probes(intermediates).items()
+        if "rounded" in sown
+    }
+
+
+def _measure_layer(rounded: Array, scale: Array, levels: Array) -> Rounding:
+    # The rounded quotients times the scale are the membranes, except for PITFull, which mixes the
+    # channels before it divides.
+    inside = (0, *range(2, rounded.ndim - 1))
+    mean, sd = jnp.mean(rounded, inside), jnp.std(rounded, inside)
+    return Rounding(mean * scale, sd * scale, scale, levels)

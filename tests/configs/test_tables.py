@@ -149,7 +149,7 @@ def test_a_small_network_of_each_kind_trains_a_step(page, row):
     pure = make_pure_program(config, dataset)
 
     def train(key, batch):
-        first = pure.begin(key, batch, {})
+        first, _ = pure.begin(key, batch, {})
         return first.params, *pure.train(first, batch)
 
     batch = {"image": jnp.asarray(dataset.train.images), "label": jnp.asarray(dataset.train.labels)}

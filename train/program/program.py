@@ -20,7 +20,7 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from pit_jax.display import print_text
-from pit_jax.neurons.probe import neuron_layers
+from pit_jax.neurons.probe import Rounding, neuron_layers
 from pit_jax.tuning import compiler_options
 
 from .. import memory
@@ -40,6 +40,7 @@ from .state import Metrics, TrainState
 from .step import Loss
 from .trial import try_parts
 
+First = tuple[TrainState, dict[str, Rounding]]
 # After this time users ask whether a program hangs.
 SLOW_SECONDS = 20
 
@@ -98,9 +99,11 @@ class CompiledStep:
 class Program(NamedTuple):
     """The functions of one run. States and metrics are replicated: every device has a copy.
 
-    `batches(first)` yields the batches of the compiled step from step `first` on. `samples(step)`
-    returns the indices of the training samples of a step. `diagnose(state)` returns in words where
-    the step `state.bad` is not finite. `probe(state)` measures the neuron layers.
+    `first_rounding()` returns how each layer rounds the membranes of the first batch, as found by
+    the latest `first_state()`; {} before one. `batches(first)` yields the batches of the compiled
+    step from step `first` on. `samples(step)` returns the indices of the training samples of a
+    step. `diagnose(state)` returns in words where the step `state.bad` is not finite.
+    `probe(state)` measures the neuron layers.
 
     `evaluate(state)` evaluates the split that selects the best epoch; `split` is its name,
     `validation`, or `test` for data without validation. `test(state)` evaluates the test images.
@@ -113,6 +116,7 @@ class Program(NamedTuple):
     steps_per_epoch: int
     abstract_state: TrainState
     first_state: Callable[[], TrainState]
+    first_rounding: Callable[[], Mapping[str, Rounding]]
     compile_step: Callable[[], CompiledStep]
     batches: Callable[[int], Generator[Any, None, None]]
     evaluate: Callable[[TrainState], Evaluation]
@@ -195,8 +199,8 @@ def _jit(kind: str, sharding: Sharding, **options: Any) -> Callable[[Callable[..
 
 def _make_begin(
     pure: PureProgram, feed: Feed, mesh: Mesh, given: Mapping[str, Any]
-) -> Callable[[Feed, int], TrainState]:
-    """Return a function of the feed and the seed of a run: its state before the first step."""
+) -> Callable[[Feed, int], First]:
+    """Return a function of the feed and the seed of a run: what `PureProgram.begin` returns."""
     everywhere = sharding.make_replicated(mesh)
     start = sharding.place(dict(given), everywhere)
     # Jitted, because a key cannot be placed on the devices of other processes. A seed is below
@@ -204,7 +208,7 @@ def _make_begin(
     make_key = jax.jit(jax.random.key, out_shardings=everywhere)
 
     @_jit("once", everywhere)
-    def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
+    def first_state(batch: Any, key: Key[Array, ""], given: Any) -> First:
         return pure.begin(key, feed.select(batch, 0), given)
 
     def make_arguments(feed: Feed, seed: int) -> tuple[Any, ...]:
@@ -296,13 +300,21 @@ def _make_functions_of_seed(
     dataset: Dataset,
     pure: PureProgram,
     feed: Feed,
-    begin: Callable[[Feed, int], TrainState],
+    begin: Callable[[Feed, int], First],
     seed: int,
 ) -> dict[str, Any]:
     """Return those functions of a program that depend on the seed of its run."""
     own = feed.with_seed(seed)
+    rounding: Mapping[str, Rounding] = {}
+
+    def first_state() -> TrainState:
+        nonlocal rounding
+        state, rounding = begin(own, seed)
+        return state
+
     return {
-        "first_state": partial(begin, own, seed),
+        "first_state": first_state,
+        "first_rounding": lambda: rounding,
         "batches": own.batches,
         "samples": partial(list_samples, config, seed, len(dataset.train)),
         "diagnose": partial(diagnose_step, pure, own),

@@ -10,6 +10,8 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from pit_jax.neurons.probe import Rounding
+
 from ..config.own import explain_own
 from ..data import Dataset
 from . import build
@@ -17,7 +19,7 @@ from .feed import abstract_batch
 from .inputs import make_normalize, make_prepare
 from .metrics import Metric, make_metrics
 from .sharding import abstract_arrays
-from .state import Metrics, TrainState, create_state
+from .state import Metrics, TrainState, begin_state
 from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, split_step_key
 
 
@@ -25,8 +27,8 @@ class PureProgram(NamedTuple):
     """The pure functions of a run, and the parts that they consist of.
 
     `begin(key, batch, given)` returns the state before the first step, with the variables `given`
-    and others initialized from the first batch. `train(state, batch)` is a training step,
-    `test(state, batch)` sums the metrics of a test batch.
+    and others initialized from the first batch, and how each layer rounds its membranes.
+    `train(state, batch)` is a training step, `test(state, batch)` sums the metrics of a test batch.
     """
 
     model: nn.Module
@@ -34,7 +36,7 @@ class PureProgram(NamedTuple):
     metrics: Mapping[str, Metric]
     prepare: Prepare
     normalize: Callable[[Array], Array]
-    begin: Callable[[Key[Array, ""], Batch, Any], TrainState]
+    begin: Callable[[Key[Array, ""], Batch, Any], tuple[TrainState, dict[str, Rounding]]]
     train: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
     test: Callable[[TrainState, Batch], Metrics]
 
@@ -52,12 +54,14 @@ def make_pure_program(
     optimizer = build.make_optimizer(config, max(len(dataset.train) // config.batch_size, 1))
     prepare, normalize = make_prepare(config, dataset), make_normalize(dataset)
 
-    def begin(key: Key[Array, ""], batch: Batch, given: Any) -> TrainState:
+    def begin(
+        key: Key[Array, ""], batch: Batch, given: Any
+    ) -> tuple[TrainState, dict[str, Rounding]]:
         init_key, key = jax.random.split(key)
         # PIT's scales are initialized from exactly the images of the first training step.
         augment_key, _ = split_step_key(key, 0)
         images, _ = prepare(augment_key, batch)
-        return create_state(
+        return begin_state(
             model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
         )
 
@@ -95,7 +99,7 @@ def abstract_state(
     # Without `given`: pretrained variables have the shapes of the initial ones.
     begin = (pure or make_pure_program(config, dataset)).begin
     with explain_own("model", config.model.name):
-        state = jax.eval_shape(begin, key, batch, {})
+        state, _ = jax.eval_shape(begin, key, batch, {})
     placed: TrainState = abstract_arrays(state, sharding)
     return placed
 

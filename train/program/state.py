@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from pit_jax.interop import complete
 from pit_jax.jaxprs import draw_at_once
+from pit_jax.neurons.probe import Rounding, measure_rounding
 
 from .sharding import place
 
@@ -54,7 +55,21 @@ def create_state(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """Return the state before the first step.
+    """Return the state before the first step; see `begin_state`."""
+    return begin_state(model, optimizer, init_key, key, images, given, averaged=averaged)[0]
+
+
+def begin_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    init_key: Key[Array, ""],
+    key: Key[Array, ""],
+    images: Float[Array, "B ..."],
+    given: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    averaged: bool = False,
+) -> tuple[TrainState, dict[str, Rounding]]:
+    """Return the state before the first step, and how each layer rounds the membranes of `images`.
 
     PIT initializes its scales from `images`, the first training batch. Variables in `given` are
     used as they are; the others are initialized on top of them. With `averaged`, the averages
@@ -64,17 +79,21 @@ def create_state(
     def start(key: Any, dropout_key: Any, images: Any, given: Any) -> Any:
         rngs = {"params": key, "dropout": dropout_key}
         if given:
-            return complete(model, given, images, rngs)
-        return model.init(rngs, images, train=True)
+            variables = complete(model, given, images, rngs, ["intermediates"])
+        else:
+            # By default `init` returns everything except what was sown.
+            variables = model.init(rngs, images, train=True, mutable=True)
+        return variables, measure_rounding(variables.pop("intermediates", {}))
 
-    variables = draw_at_once(start)(init_key, init_key, images, dict(given))
+    begin = draw_at_once(start, has_aux=True)
+    variables, rounding = begin(init_key, init_key, images, dict(given))
     # Flax initializes running statistics in float32 even under x64 but updates them in float64: the
     # types of a state must not change. Integers, such as a user's counters, keep their type.
     stats = jax.tree.map(
         lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x,
         variables.get("batch_stats", {}),
     )
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=variables["params"],
@@ -85,6 +104,7 @@ def create_state(
         bad=jnp.full((), -1, jnp.int32),
         totals=jax.tree.map(jnp.asarray, make_zero_totals()),
     )
+    return state, rounding
 
 
 def unwrap_key(state: TrainState) -> TrainState:

@@ -1,0 +1,88 @@
+"""How well the levels of a neuron fit its membranes, by the squared error of rounding.
+
+A neuron with scale a sends s = a clip(round(u/a), 0, D). Its error |s - u|² over the positive
+membranes is compared with that of the best single step: the step a, the same for all channels of a
+layer, whose error is least. The ratio of the two errors is 1 for the best step. NumPy only, in
+float64: at the start of a run nothing is compiled for it.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from pit_jax.checks.bounds import LEVELS, set_bounds
+
+# Neighboring steps of the search differ by 3.5 %. Around the best step the error is a parabola: at
+# half that distance from it, the error is larger by less than 0.1 %.
+CANDIDATES, SMALLEST = 200, 1e-3
+
+
+@set_bounds(levels=LEVELS)
+def error_ratio(u: Real[np.ndarray, "*N"], s: Real[np.ndarray, "*N"], *, levels: int) -> float:
+    """Return |s - u|² over the positive membranes `u`, relative to the best single step.
+
+    `s` are the spikes, with their scale, that a neuron of D = `levels` sends for `u`. The ratio is
+    NaN if no membrane is positive.
+    """
+    u, s = select_positive(u, s)
+    if not u.size:
+        return float("nan")
+    errors = step_errors(u, list_steps(u, levels=levels), levels=levels)
+    return divide_errors(np.sum((s - u) ** 2), errors.min())
+
+
+@set_bounds(levels=LEVELS)
+def find_best_step(u: Real[np.ndarray, "*N"], *, levels: int) -> float:
+    """Return the step a of least |a clip(round(u/a), 0, levels) - u|²; NaN if no u is positive.
+
+    The best of `CANDIDATES` steps is refined by Lloyd's iteration: for given counts k the best step
+    is Σ k u / Σ k².
+    """
+    u, _ = select_positive(u, u)
+    if not u.size:
+        return float("nan")
+    steps = list_steps(u, levels=levels)
+    a = float(steps[np.argmin(step_errors(u, steps, levels=levels))])
+    # No iteration increases the error. From the best candidate a few of them are enough.
+    for _ in range(20):
+        k = np.clip(np.floor(u / a + 0.5), 0, levels)
+        before, a = a, float(k @ u / (k @ k)) if k.any() else a
+        if abs(a - before) <= 1e-9 * a:
+            break
+    return a
+
+
+def select_positive(u: Any, s: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positive membranes `u` and their spikes `s`, flat and in float64."""
+    u, s = (np.ravel(np.asarray(each, np.float64)) for each in (u, s))
+    return u[u > 0], s[u > 0]
+
+
+def list_steps(u: Float[np.ndarray, " N"], *, levels: int) -> Float[np.ndarray, " M"]:
+    """Return the steps among which the best one for positive membranes `u` is searched."""
+    # With the largest of them the largest membrane is on the boundary below the top level.
+    return np.asarray(np.geomspace(SMALLEST, 1, CANDIDATES) * np.max(u) / (levels - 0.5))
+
+
+def step_errors(
+    u: Float[np.ndarray, " N"], steps: Float[np.ndarray, " M"], *, levels: int
+) -> Float[np.ndarray, " M"]:
+    """Return |a k - u|², k = clip(round(u/a), 0, levels), of each step a for positive `u`."""
+    u = np.sort(u)
+    sums = np.concatenate([[0.0], np.cumsum(u)])
+    # k is the number of boundaries a (d - 1/2) that u reaches, so Σ k u and Σ k² are sums over the
+    # membranes above each boundary; the d-th one raises k² by 2 d - 1.
+    d = np.arange(1, levels + 1)
+    below = np.searchsorted(u, steps[:, None] * (d - 0.5))
+    product = (sums[-1] - sums[below]).sum(-1)
+    square = ((2 * d - 1) * (u.size - below)).sum(-1)
+    # The difference of large numbers can be a rounding error below 0.
+    return np.asarray(np.maximum(u @ u - 2 * steps * product + steps**2 * square, 0))
+
+
+def divide_errors(error: float, least: float) -> float:
+    """Return `error / least`; 1 if both are 0, infinite if only `least` is."""
+    if least == 0:
+        return float("inf") if error > 0 else 1.0
+    return float(error / least)

@@ -1,0 +1,79 @@
+"""Warnings before the first step: which starts fit the membranes, and which do not."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from pit_jax.initializers import SCALE_INITS
+from pit_jax.neurons.probe import Rounding
+from train.monitor.levels import MOST, explain_rounding, measure_ratios
+
+# The squared error of a start relative to the best step, for normal membranes.
+RATIOS = {
+    "three_sigma": {1: 3.40, 2: 4.50, 4: 6.13, 8: 9.00},
+    "lsq": {1: 1.21, 2: 1.33, 4: 1.73, 8: 2.54},
+    "ones": {1: 1.10, 2: 1.11, 4: 2.71, 8: 7.97},
+}
+
+
+def make_layer(start: str, levels: int, mean=0.0, sd=1.0, steps=1) -> Rounding:
+    """Return a layer with four channels whose scale starts as `start` on normal membranes."""
+    shape = steps, 4
+    u = jnp.asarray(np.random.default_rng(0).normal(mean, sd, size=(20_000, 4)))
+    a = np.broadcast_to(SCALE_INITS[start](u, levels=levels), shape)
+    return Rounding(np.full(shape, mean), np.full(shape, sd), a, np.array(levels))
+
+
+def make_config(name="PIT", **keys) -> ConfigDict:
+    return ConfigDict({"neuron": {"name": name, **keys}})
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4, 8])
+@pytest.mark.parametrize("start", RATIOS)
+def test_only_starts_above_three_times_the_least_error_are_warned_of(start, levels):
+    layer = make_layer(start, levels)
+    (ratio,) = measure_ratios(layer)
+    assert ratio == pytest.approx(RATIOS[start][levels], rel=0.02)
+    warned = explain_rounding({"PIT_0": layer}, make_config(scale_init=start))
+    assert bool(warned) == (RATIOS[start][levels] > MOST)
+
+
+def test_a_warning_names_the_worst_layer_and_step_and_a_better_start():
+    late = make_layer("lsq", 4, steps=3)
+    late = late._replace(scale=late.scale * np.array([[1.0], [5.0], [1.0]]))
+    layers = {"a/PIT_0": make_layer("lsq", 4), "b/PIT_0": make_layer("three_sigma", 4), "c": late}
+    (text,) = explain_rounding(layers, make_config(scale_init="three_sigma"))
+    assert text.startswith("the levels of 2 of 3 layers do not fit their membranes")
+    assert "rounding error of c, step 2 is" in text and "(over 3)" in text
+    assert "It would be 1.7 times with --config.neuron.scale_init=lsq." in text
+
+
+def test_a_neuron_without_scale_gets_a_gain_or_pit():
+    (text,) = explain_rounding({"ILIF_0": make_layer("ones", 8)}, make_config("ILIF"))
+    # The best step of normal membranes with 8 levels is 0.32.
+    assert re.search(r"--config.model.norm.gain=3\.[12],", text)
+    assert "--config.neuron.name=PIT --config.neuron.scale_init=lsq" in text
+
+
+def test_own_neurons_are_sent_to_calibrate():
+    (text,) = explain_rounding({"a": make_layer("ones", 8)}, make_config("my.module:Mine"))
+    assert "pit_jax.analysis.calibrate" in text and "scale_init" not in text
+
+
+def test_layers_that_never_fire_and_networks_without_rounding_are_not_warned_of():
+    silent = make_layer("ones", 4)._replace(mean=np.full((1, 4), -9.0), sd=np.zeros((1, 4)))
+    assert measure_ratios(silent) == [0.0]
+    assert (
+        explain_rounding({"a": silent}, make_config()) == explain_rounding({}, make_config()) == []
+    )
+
+
+def test_gaussians_of_different_channels_share_one_best_step():
+    layer = make_layer("lsq", 4)
+    wide = layer._replace(
+        sd=np.array([[1.0, 1.0, 3.0, 3.0]]), scale=np.array([[0.8, 0.8, 2.4, 2.4]])
+    )
+    assert measure_ratios(wide)[0] < measure_ratios(layer)[0]
