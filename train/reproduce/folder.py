@@ -37,11 +37,11 @@ def check_folder(out: Path, names: list[str]) -> None:
 
 
 def _check_pages(out: Path, name: str, written: Mapping[str, Any]) -> None:
-    for suffix in SUFFIXES:
-        file = out / f"{name}.{suffix}"
-        if file.exists() and (
-            not file.is_file() or hash_file(file) not in written.get(file.name, ())
-        ):
+    """Raise UserError for a page of the experiment `name` that is not as this program wrote it."""
+    # Some have further pictures, such as table8_levels.png.
+    files = [file for suffix in SUFFIXES for file in out.glob(f"{name}[._]*{suffix}")]
+    for file in files:
+        if not (file.is_file() and hash_file(file) in written.get(file.name, ())):
             raise UserError(
                 f"{file} was not written by train.reproduce, or changed since. Move it away, or "
                 "choose another --out."

@@ -112,12 +112,13 @@ def test_pages_are_made_again_from_records_alone(finished, table, tmp_path):
     assert not (tmp_path / "sources").exists() and not (tmp_path / "runs").exists()
 
 
-def test_a_page_that_the_program_did_not_write_is_kept(finished, table, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["table7.md", "table7.png", "table7_levels.png"])
+def test_a_page_that_the_program_did_not_write_is_kept(name, table, tmp_path, capsys):
     (tmp_path / "records").mkdir()
-    (tmp_path / "table7.md").write_text("mine")
+    (tmp_path / name).write_text("mine")
     assert reproduce(tmp_path, "table7", "--rows", CITED.label) == 2
     assert "was not written by train.reproduce, or changed since" in capsys.readouterr().err
-    assert (tmp_path / "table7.md").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):
