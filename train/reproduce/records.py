@@ -101,7 +101,7 @@ def _merge(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]
         return dict(run)
     measures = {**earlier.get("measures", {}), **run.get("measures", {})}
     measured: Collection[str] = {*earlier.get("measured", ()), *run.get("measured", ())}
-    # The time is that of the training, not of a start that found it finished.
+    # A later start that finds a run finished takes no time to train it.
     seconds = earlier.get("seconds", run["seconds"])
     return {
         **run,

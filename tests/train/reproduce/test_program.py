@@ -37,7 +37,7 @@ TABLE = make_experiment(PIT, UNSTABLE, NO_DATA, CITED)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder in which all runs that can be done are done, the exit code and the output."""
+    """Return a folder in which all possible runs are done, and the exit code."""
     out = tmp_path_factory.mktemp("reproduce") / "out"
     with pytest.MonkeyPatch.context() as patch:
         use_experiments(patch, TABLE)
@@ -141,7 +141,7 @@ def test_a_changed_copy_of_the_sources_is_refused(change, table, tmp_path, capsy
     assert f"was changed: train/loop{'s' * (change == 'add')}.py" in capsys.readouterr().err
 
 
-def test_the_copy_is_that_of_the_first_start(tmp_path, monkeypatch):
+def test_later_starts_use_the_copy_of_the_first(tmp_path, monkeypatch):
     sources = take_sources(tmp_path)
     assert list_changes(sources) == [] and "configs/digits.py" in sources.files
     fewer = {"train": copy._find_packages()["train"]}
