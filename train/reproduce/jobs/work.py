@@ -2,9 +2,10 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -60,17 +61,24 @@ def train(job: Mapping[str, Any], send: Send) -> None:
 
     Raises UserError if the copied pages or the data are not those of the plan.
     """
+    config, common = make_config(job), make_common(job, job["page"])
+    with ExitStack() as stack:
+        left = take_seeds(job, common, send, stack)
+        train_taken(job, config, common, left, send)
+
+
+def take_seeds(
+    job: Mapping[str, Any], common: Mapping[str, Any], send: Send, stack: ExitStack
+) -> list[int]:
+    """Lock the runs of a job until `stack` is closed, and return the seeds that are to train."""
     out, slug = Path(job["out"]), job["slug"]
-    config = make_config(job)
-    common = make_common(job, job["page"])
-    left: list[int] = []
-    locks: list[IO[str]] = []
+    left = []
     for seed in job["seeds"]:
         lock = try_lock(out, f"{slug}-{seed}")
         if lock is None:
             send("held", seed=seed)
             continue
-        locks.append(lock)
+        stack.enter_context(lock)
         record = read_record(out, slug)
         if is_done(record, seed, job["measures"]):
             send("done", seed=seed)
@@ -78,6 +86,19 @@ def train(job: Mapping[str, Any], send: Send) -> None:
         if find_failure(record, seed):  # It is tried again.
             write_run(out, slug, common, seed, None)
         left.append(seed)
+    return left
+
+
+def train_taken(
+    job: Mapping[str, Any],
+    config: ConfigDict,
+    common: Mapping[str, Any],
+    left: list[int],
+    send: Send,
+) -> None:
+    """Train the seeds in `left` and record each; return early if a signal asks for it."""
+    out, slug = Path(job["out"]), job["slug"]
+    workdir = out / RUNS / slug
 
     def fail(seed: int, error: Exception) -> None:
         left.remove(seed)
@@ -87,7 +108,7 @@ def train(job: Mapping[str, Any], send: Send) -> None:
 
     def report(seed: int, summary: Summary) -> None:
         try:
-            run = collect(job, name_folder(out / RUNS / slug, seed), summary)
+            run = collect(job, name_folder(workdir, seed), summary)
         except Exception as error:
             fail(seed, error)
             return
@@ -95,19 +116,15 @@ def train(job: Mapping[str, Any], send: Send) -> None:
         left.remove(seed)
         send("done", seed=seed, seconds=run["seconds"])
 
-    while left:
+    while left and not is_stopping():
         try:
-            train_seeds(
-                config, list(left), out / RUNS / slug, is_stopping, draw=False, report=report
-            )
+            train_seeds(config, list(left), workdir, is_stopping, draw=False, report=report)
         except SeedsFailed as failed:
             for seed, each in failed.errors.items():
                 fail(seed, each)
         except Exception as error:
             # The seeds train in order, and those that have finished are not in the list any more.
             fail(left[0], error)
-        if is_stopping():
-            return
 
 
 def collect(job: Mapping[str, Any], folder: Path, summary: Summary) -> dict[str, Any]:
@@ -153,8 +170,11 @@ def probe(job: Mapping[str, Any], send: Send) -> None:
         return
     send("data", data=hash_data(describe_data(dataset)))
     if job["timed"]:
-        cost = measure_cost(config, dataset, job["started"])
-        send("cost", cost=cost._asdict())
+        try:
+            send("cost", cost=measure_cost(config, dataset, job["started"])._asdict())
+        except Exception as error:
+            # Then there is no estimate. The run itself will fail, and its record says why.
+            traceback.print_exception(error)
 
 
 def make_config(job: Mapping[str, Any]) -> ConfigDict:
