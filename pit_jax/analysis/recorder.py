@@ -22,8 +22,9 @@ class LayerRecording:
     """A neuron layer: its `membrane` before firing, its integer `count`, the `spike` that it sends.
 
     The spike includes its scale or amplitude, even if a neuron around this one applies it.
-    `levels` is the largest count, D. `scale` is the learned scale, `[T, C]` or `[C]`, and `rounded`
-    the quotient u / a that is rounded to the count; both are None for neurons without them.
+    `levels` is the largest count, D. `scale` is the learned scale, `[T, C]`, `[C]` or `[1]`, and
+    `rounded` the quotient u / a that is rounded to the count; both are None for neurons without
+    them.
     """
 
     membrane: Float[Array, "B T *N C"]

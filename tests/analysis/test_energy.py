@@ -230,6 +230,7 @@ NETWORKS = {
         ((4, 3, 1, 1, "avg"),),
     ),
     "TrainableTernary": (neurons.TrainableTernary, ((4, 3, 1, 1, "max"),)),
+    "QBLIF": (partial(neurons.QBLIF, levels=3), ((4, 3, 1, 1, "max"), (4, 3, 2, 2, "add"))),
     "PITFull": (partial(neurons.PITFull, levels=2), ((4, 3, 1, 1, "avg"), (4, 3, 1, 2, "add"))),
 }
 

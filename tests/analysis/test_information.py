@@ -17,7 +17,7 @@ from pit_jax.analysis.entropy import divergence, entropy, miller_madow
 from pit_jax.analysis.information import information_loss
 from pit_jax.analysis.jackknife import Groups, jackknife
 from pit_jax.analysis.recorder import LayerRecording, recorder
-from pit_jax.neurons import ILIF, LIF, PIT, PITFull, RealSpike, Ternary
+from pit_jax.neurons import ILIF, LIF, PIT, QBLIF, PITFull, RealSpike, Ternary
 from pit_jax.neurons.step import pit_count
 from tests.helpers import jit_once
 
@@ -275,6 +275,7 @@ KINDS = {
     "I-LIF": (partial(ILIF, normalize=True), np.log2(5)),
     "PIT": (PIT, np.log2(5)),
     "PITFull": (PITFull, np.log2(5)),
+    "QB-LIF": (QBLIF, np.log2(5)),
     "Real Spike": (RealSpike, 1),
     "Ternary": (Ternary, np.log2(3)),
 }

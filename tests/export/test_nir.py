@@ -38,6 +38,7 @@ def _compile_quickly() -> Iterator[None]:
 EXACT = [
     ("resnet8", partial(neurons.PIT, levels=2), 1, "float32", "float64"),
     ("resnet8", HARD_LIF, 4, "int8", "float64"),
+    ("vgg11", partial(neurons.QBLIF, levels=2), 1, "int8", "float32"),
     pytest.param("sew_resnet18", neurons.IF, 2, "int8", "float64", marks=pytest.mark.slow),
     ("vgg11", partial(neurons.QAT, levels=2), 2, "int8", "float32"),
     pytest.param(

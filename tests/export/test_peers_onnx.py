@@ -25,6 +25,7 @@ SAMPLE = [
     ("resnet8", "PIT", 2, 4),
     ("resnet19", "LIF", 2, 1),
     ("resnet20", "QAT", 1, 2),
+    ("resnet8", "QBLIF", 2, 2),
     ("sew_resnet18", "PIT", 2, 2),
     ("ms_resnet18", "GLIF", 2, 1),
     ("vgg11", "PITFull", 2, 2),
