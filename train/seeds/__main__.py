@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_summaries(workdir: Path, like: int) -> dict[int, Summary]:
-    """Return the summaries of all finished seeds whose config is that of the seed `like`."""
+    """Return the summaries of the finished seeds that have the config of the seed `like`."""
     config = read_config(name_folder(workdir, like))
     read = {
         seed: read_finished(config | {"seed": seed}, name_folder(workdir, seed), draw=False)
