@@ -128,11 +128,7 @@ def _list_parts(
         "table5": [],
         "table7": [Part(digits, ABLATION), Part(fashion, ABLATION_SHORT, most=3)],
         "table8": [
-            Part(
-                digits,
-                ALL_OF_FOUR,
-                ("levels",),
-            ),
+            Part(digits, ALL_OF_FOUR, ("levels",)),
             Part(fashion, (*FOUR, *CONTROLS), ("levels",), {"LIF 4x1": 3}),
         ],
         "table9": [Part(digits, SPLITS)],

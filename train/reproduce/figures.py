@@ -166,15 +166,16 @@ def draw_levels(measured: Measured) -> "Figure | None":
         axes.barh(np.arange(len(found)), widths, left=lefts, color=color, label=str(integer))
         lefts += widths
     for row, (use, end) in enumerate(zip(found.values(), lefts, strict=True)):
-        axes.text(end, row, f" {use['effective']:.2f}", va="center", fontsize=8)
+        error = "" if use["rounding_error"] is None else f", {use['rounding_error']:.2f}"
+        axes.text(end, row, f" {use['effective']:.2f}{error}", va="center", fontsize=8)
     axes.set_yticks(range(len(found)), list(map(escape_math, found)))
     axes.invert_yaxis()
     axes.margins(x=0.12)
     samples = min(use["samples"] for use in found.values())
     style.finish(
         axes,
-        xlabel="share of neurons and steps, %, mean of the layers; number: effective levels; "
-        f"{samples} test samples, seed 0",
+        xlabel=f"share of neurons and steps, %: mean of layers, {samples} test samples, seed 0\n"
+        "numbers: effective levels, and the rounding error relative to the best single step",
     )
     axes.grid(axis="y", visible=False)
     style.place_legend(axes, title="integer sent")

@@ -182,19 +182,25 @@ def measure_scales(subject: Subject) -> dict[str, Any]:
 
 
 def measure_level_use(subject: Subject) -> dict[str, Any]:
-    """Return the share of each integer that neurons send, and the effective number of levels.
+    """Return the share of each integer that neurons send, and how well the levels fit.
 
-    Both are means over layers and steps.
+    All are means over layers and steps. `rounding_error` is the squared error relative to the best
+    single step; None for neurons that do not round.
     """
     layers = measure_levels(subject.model, subject.variables, subject.batches("test", SAMPLES))
     if not layers:
         return {}
     used = list(layers.values())
+    integers = sorted({int(k) for each in used for k in each.integers})
+    shares = [dict(zip(each.integers, each.shares.mean(0), strict=True)) for each in used]
+    ratios = np.concatenate([each.error_ratio for each in used])
+    finite = ratios[np.isfinite(ratios)]
     return {
         "levels": {
-            "integers": used[0].integers.tolist(),
-            "shares": _round_list(np.mean([each.shares.mean(0) for each in used], axis=0)),
+            "integers": integers,
+            "shares": [_round(np.mean([share.get(k, 0.0) for share in shares])) for k in integers],
             "effective": _round(np.mean([each.effective.mean() for each in used])),
+            "rounding_error": _round(finite.mean()) if finite.size else None,
             "samples": used[0].samples,
         }
     }

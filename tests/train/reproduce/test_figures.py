@@ -46,6 +46,7 @@ MEASURES = {
             "integers": [0, 1, 2],
             "shares": [0.7, 0.2, 0.1],
             "effective": 2.23,
+            "rounding_error": 1.25,
             "samples": 256,
         }
     },
@@ -135,13 +136,14 @@ def test_landscapes_and_membranes_have_a_panel_for_each_case():
 
 
 def test_the_use_of_levels_is_a_stacked_bar_for_each_case(tmp_path):
-    binary = {"integers": [0, 1], "shares": [0.8, 0.2], "effective": 1.65, "samples": 256}
+    binary = {"integers": [0, 1], "shares": [0.8, 0.2], "effective": 1.65}
+    binary |= {"rounding_error": None, "samples": 256}
     measured = {"a": [MEASURES["levels"]], "b": [{"levels": binary}]}
     [axes] = draw_levels(measured).axes
     ones, twos = axes.containers
     assert [bar.get_width() for bar in ones] == pytest.approx([20, 20])
     assert [(bar.get_x(), bar.get_width()) for bar in twos] == [(20, 10), (20, 0)]
-    assert [text.get_text() for text in axes.texts] == [" 2.23", " 1.65"]
+    assert [text.get_text() for text in axes.texts] == [" 2.23, 1.25", " 1.65"]
 
 
 def test_only_tables_that_measured_them_have_a_picture_of_levels(tmp_path):
