@@ -170,7 +170,7 @@ def draw_levels(measured: Measured) -> "Figure | None":
         axes.text(end, row, f" {use['effective']:.2f}{error}", va="center", fontsize=8)
     axes.set_yticks(range(len(found)), list(map(escape_math, found)))
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
     samples = min(use["samples"] for use in found.values())
     style.finish(
         axes,
