@@ -31,7 +31,7 @@ TUNING = ("on", "off")
 
 
 def train(config: str, tuning: str, args: argparse.Namespace, more: Sequence[str]) -> list[float]:
-    """Train all seeds at once, and return their test accuracies after the last epoch."""
+    """Train all seeds, and return their test accuracies after the last epoch."""
     with tempfile.TemporaryDirectory(prefix="pit_jax_accuracy_") as folder:
         command = [
             *(sys.executable, "-m", "train.seeds", f"--config={config}", f"--workdir={folder}"),
