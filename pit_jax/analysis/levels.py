@@ -196,7 +196,7 @@ def _take(
     rounded: Float[Array, "B T *N C"],
     count: Float[Array, "B T *N C"],
     scale: Float[Array, "*TC"] | None,
-    index: Int[np.ndarray, " N"],
+    index: Int[Array, " N"],
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     def flatten(values: Array) -> Array:
         if scale is not None:

@@ -6,10 +6,9 @@ layer, whose error is least. The ratio of the two errors is 1 for the best step.
 float64: at the start of a run nothing is compiled for it.
 """
 
-from typing import Any
-
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from pit_jax.checks.bounds import LEVELS, set_bounds
 
@@ -19,7 +18,7 @@ CANDIDATES, SMALLEST = 200, 1e-3
 
 
 @set_bounds(levels=LEVELS)
-def error_ratio(u: Real[np.ndarray, "*N"], s: Real[np.ndarray, "*N"], *, levels: int) -> float:
+def error_ratio(u: ArrayLike, s: ArrayLike, *, levels: int) -> float:
     """Return |s - u|² over the positive membranes `u`, relative to the best single step.
 
     `s` are the spikes, with their scale, that a neuron of D = `levels` sends for `u`. The ratio is
@@ -28,12 +27,13 @@ def error_ratio(u: Real[np.ndarray, "*N"], s: Real[np.ndarray, "*N"], *, levels:
     u, s = select_positive(u, s)
     if not u.size:
         return float("nan")
-    errors = step_errors(u, list_steps(u, levels=levels), levels=levels)
-    return divide_errors(np.sum((s - u) ** 2), errors.min())
+    a = find_best_step(u, levels=levels)
+    least = np.sum((a * np.clip(np.floor(u / a + 0.5), 0, levels) - u) ** 2)
+    return divide_errors(np.sum((s - u) ** 2), least)
 
 
 @set_bounds(levels=LEVELS)
-def find_best_step(u: Real[np.ndarray, "*N"], *, levels: int) -> float:
+def find_best_step(u: ArrayLike, *, levels: int) -> float:
     """Return the step a of least |a clip(round(u/a), 0, levels) - u|²; NaN if no u is positive.
 
     The best of `CANDIDATES` steps is refined by Lloyd's iteration: for given counts k the best step
@@ -53,7 +53,7 @@ def find_best_step(u: Real[np.ndarray, "*N"], *, levels: int) -> float:
     return a
 
 
-def select_positive(u: Any, s: Any) -> tuple[np.ndarray, np.ndarray]:
+def select_positive(u: ArrayLike, s: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return the positive membranes `u` and their spikes `s`, flat and in float64."""
     u, s = (np.ravel(np.asarray(each, np.float64)) for each in (u, s))
     return u[u > 0], s[u > 0]

@@ -200,7 +200,7 @@ class _Walk:
         if operation.name == "layer":
             self.units[out] = self._follow_layer(operation, given[0])
         elif operation.name in ADDING and len(given) == 2:
-            self._join(*given, operation)
+            self._join(given[0], given[1], operation)
             self.units[out] = given[0]
         elif operation.name in KEEPING and len(given) == 1 and _keeps_channels(operation, read[0]):
             # Channels are last: flat positions are position * C + channel.
