@@ -11,6 +11,7 @@ from pit_jax.analysis import (
     information,
     landscape,
     learning,
+    levels,
     membrane,
     memory,
     oscillation,
@@ -18,15 +19,18 @@ from pit_jax.analysis import (
     rates,
     scales,
 )
+from pit_jax.analysis.rescaling.calibration import calibrate
 from pit_jax.analysis.rescaling.ilif import to_ilif
 from pit_jax.old_names import serve_old_names
 
 __all__ = [
+    "calibrate",
     "capacity",
     "energy",
     "information",
     "landscape",
     "learning",
+    "levels",
     "membrane",
     "memory",
     "oscillation",

@@ -96,7 +96,7 @@ def test_all_programs_work_with_own_data(tmp_path, way, monkeypatch, capsys):
     datasets = SimpleNamespace(POKERDVS=test_tonic_sets.POKERDVS)
     monkeypatch.setitem(sys.modules, "tonic", SimpleNamespace(datasets=datasets))
     monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
-    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
+    monkeypatch.setattr(throughput, "measure_speed", lambda *_: "")
     root, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "found.csv"
     root.mkdir()
     flags = find_flags(way, root)

@@ -57,7 +57,15 @@ OWN = (
     *("--config.metrics=('own_parts:sharpness',)", "--config.augment.pad=0"),
 )
 # The analyses of the counts that neurons record.
-COUNT_ANALYSES = ("rates", "membranes", "quantization", "information", "capacity", "oscillation")
+COUNT_ANALYSES = (
+    "rates",
+    "levels",
+    "membranes",
+    "quantization",
+    "information",
+    "capacity",
+    "oscillation",
+)
 # Few checkpoints: saving takes longer than training.
 COMMAND = ("--config", TINY, "--config.log_every=1", "--config.checkpoints.seconds_apart=60")
 # Programs in this process must accept its four devices: their number cannot change.

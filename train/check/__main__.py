@@ -75,8 +75,12 @@ def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
         config.augment.get("repeats", 1),
         jax.device_count() * config.accumulate,
     )
-    for note in [*filter(None, [skipped]), *check_samples(dataset, console)]:
+
+    def print_note(note: str) -> None:
         console.print(f"note: {note}", soft_wrap=True)
+
+    for note in [*filter(None, [skipped]), *check_samples(dataset, console)]:
+        print_note(note)
     sheet = io.BytesIO()
     about = {"Software": SOFTWARE}
     throughput.draw_sheet(config, dataset).savefig(sheet, format="png", dpi=150, metadata=about)
@@ -86,7 +90,7 @@ def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
     console.print(f"contact sheet: {file}", soft_wrap=True)
-    console.print(throughput.measure_speed(config, dataset), soft_wrap=True)
+    console.print(throughput.measure_speed(config, dataset, print_note), soft_wrap=True)
     return problems
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet of some samples, and the speed of loading and of training."""
+"""A contact sheet of some samples, how levels fit at the start, and the speed of training."""
 
 import time
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from ..config.own import shorten_name
 from ..data import Dataset, Split
 from ..data.dataset import Batch
 from ..data.feeding.order import TrainingOrder
+from ..monitor.levels import explain_rounding
 from ..program import sharding
 from ..program.feed import make_feed
 from ..program.inputs import make_prepare
@@ -52,11 +53,14 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     return contact_sheet.draw_images(title, contact_sheet.Samples(scaled[0], scaled[1:], labels))
 
 
-def measure_speed(config: ConfigDict, dataset: Dataset) -> str:
-    """Return a line with the images/s of loading, of augmentation, and of the training step."""
+def measure_speed(config: ConfigDict, dataset: Dataset, note: Callable[[str], None]) -> str:
+    """Return a line with the images/s of loading, of augmentation, and of the training step.
+
+    `note` prints a warning if the levels of the neurons do not fit the first batch.
+    """
     check_batch(config, dataset)
     augmented = config.batch_size * _measure_rate(_make_augmentation(config, dataset))
-    trained = config.batch_size * _measure_rate(_make_training(config, dataset))
+    trained = config.batch_size * _measure_rate(_make_training(config, dataset, note))
     parts = [f"{augmented:,.0f} images/s are selected and augmented", f"{trained:,.0f} trained"]
     share = f"augmentation takes {min(trained / augmented, 1):.1%} of a step"
     if dataset.train.arrays is None:
@@ -96,10 +100,14 @@ def _make_augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any
     return lambda: augment(batch)
 
 
-def _make_training(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
+def _make_training(
+    config: ConfigDict, dataset: Dataset, note: Callable[[str], None]
+) -> Callable[[], Any]:
     """Return a function that does one training step, always with the same batch."""
     program = make_program(config, dataset, given=load_pretrained(config, dataset))
     state, step = program.first_state(), program.compile_step()
+    for warning in explain_rounding(program.first_rounding(), config):
+        note(warning)
     with closing(program.batches(0)) as batches:
         batch = next(batches)
 

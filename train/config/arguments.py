@@ -39,6 +39,7 @@ FORMATS = {
 ANALYSES = {
     "learning": "loss and accuracy over the epochs, and when runs reach each other's end",
     "rates": "firing rates, counts, dead and saturated channels, synchrony",
+    "levels": "how often each level is used, and how well the levels fit the membranes",
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",
     "quantization": "binary, min-max and 3-sigma ranges on the membranes",

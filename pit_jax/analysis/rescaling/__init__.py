@@ -1,1 +1,1 @@
-"""Change the scales of a trained network: its I-LIF twin."""
+"""Change the scales of a trained network: calibrate them, or move them into its I-LIF twin."""

@@ -22,7 +22,7 @@ def one_device():
         yield
 
 
-QUICK = "learning,rates,scales,membranes,capacity,oscillation"
+QUICK = "learning,rates,levels,scales,membranes,capacity,oscillation"
 
 
 @pytest.fixture(scope="module")

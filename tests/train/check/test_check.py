@@ -43,6 +43,8 @@ def test_complete_data_are_ready_and_a_sheet_is_written(tmp_path, capsys, monkey
     assert printed.splitlines()[-1] == "ready" and errors == ""
     assert "samples of synthetic" in printed and "rough numbers" in printed
     assert "note: each epoch trains on 96 of 100 samples and skips 4" in printed
+    # The config has the start of Eq. 12.
+    assert "note: the levels of 3 of 3 layers do not fit their membranes" in printed
     with Image.open(tmp_path / "new" / "sheet.png") as picture:
         assert picture.size[0] > 1000
 
@@ -52,7 +54,7 @@ def test_a_picture_of_the_name_of_the_sheet_is_never_overwritten(
     tmp_path, capsys, monkeypatch, kind
 ):
     monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
-    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
+    monkeypatch.setattr(throughput, "measure_speed", lambda *_: "")
     file = tmp_path / "sheet.png"
     if kind == "picture":
         Figure().savefig(file)
@@ -94,7 +96,7 @@ def test_a_changed_archive_and_missing_samples_are_problems(tmp_path, capsys, mo
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
     # AutoAugment and a ResNet18 would take a minute to compile.
     monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
-    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
+    monkeypatch.setattr(throughput, "measure_speed", lambda *_: "")
     assert run_check("--config", "configs/cifar100.py", *place) == 2
     printed = capsys.readouterr().out
     found = hashlib.md5(archive.read_bytes()).hexdigest()
@@ -114,7 +116,7 @@ def test_conversions_of_images_and_skipped_files_are_reported(tmp_path, capsys, 
             (tmp_path / split / name / ".DS_Store").write_text("")
         (tmp_path / split / "ant" / "list.txt").write_text("")
     monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
-    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
+    monkeypatch.setattr(throughput, "measure_speed", lambda *_: "")
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
     assert run_check("--config", "configs/folder.py", *place) == 0
     printed, errors = capsys.readouterr()
