@@ -222,7 +222,7 @@ def _try_loss(
 
 def _try_step(trial: _Trial, pure: PureProgram, key: Any, batch: Any) -> None:
     with trial.explain("optimizer", "the parameters"):
-        state = jax.eval_shape(pure.begin, key, batch, {})
+        state, _ = jax.eval_shape(pure.begin, key, batch, {})
         after, _ = jax.eval_shape(pure.train, state, batch)
     # The compiled step takes its own result as its next argument.
     _check_same(trial, state, after)

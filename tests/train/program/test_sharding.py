@@ -98,7 +98,7 @@ def test_in_float64_four_devices_learn_the_same_as_one(x64):
     dataset = data.load(**config.data)
     pure = make_pure_program(config, dataset)
     batch = {"image": dataset.train.images[:32], "label": dataset.train.labels[:32]}
-    start = jit_once(pure.begin)(jax.random.key(0), batch, {})
+    start, _ = jit_once(pure.begin)(jax.random.key(0), batch, {})
     losses, learned = [], []
     for count in (1, 4):
         mesh = make_test_mesh(count)
