@@ -134,15 +134,26 @@ def test_a_network_of_your_own_has_a_twin(x64):
         ("sew_resnet18", {}, "spikes of PIT_0 and the spikes of .*PIT_1 are in one sum"),
         ("ms_resnet18", {"stages": (2, 1)}, "membranes of .*PIT_0 and the membranes of .*PIT_0 "),
         ("resnet8", {"num_steps": 2}, "one time step, got T=2"),
-        ("resnet8", {"neuron": LIF}, "makes LIF; to_ilif takes PIT, QAT, QBLIF"),
-        ("resnet8", {"neuron": PITFull}, "makes PITFull"),
-        ("spike_driven_transformer", {"gate_neuron": LIF}, "gate_neuron of the network makes LIF"),
     ],
 )
 def test_networks_without_a_twin_are_refused_with_the_reason(name, fields, reason):
     model, variables, _ = make(name, **fields)
     with pytest.raises(ValueError, match=reason):
         to_ilif(model, variables)
+
+
+@pytest.mark.parametrize(
+    "name, fields, reason",
+    [
+        ("resnet8", {"neuron": LIF}, "makes LIF; to_ilif takes PIT, QAT, QBLIF"),
+        ("resnet8", {"neuron": PITFull}, "makes PITFull"),
+        ("spike_driven_transformer", {"gate_neuron": LIF}, "gate_neuron of the network makes LIF"),
+    ],
+)
+def test_other_neurons_are_refused_by_their_field(name, fields, reason):
+    model = create(name, num_classes=5, **{"neuron": PIT4, **fields})
+    with pytest.raises(ValueError, match=reason):
+        to_ilif(model, {"params": {}})
 
 
 def test_equal_scales_may_be_summed(x64):
