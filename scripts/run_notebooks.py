@@ -17,8 +17,8 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 ROOT = Path(__file__).resolve().parents[1]
-# Seconds for one cell. The longest trains for less than a minute on two idle cores.
-MOST_SECONDS = 600
+# Seconds for one cell. The longest trains 60 small networks in minutes on two idle cores.
+MOST_SECONDS = 1800
 DPI = 80
 
 

@@ -27,8 +27,8 @@ def list_texts(output: dict) -> list[str]:
     return ["".join(data.get(kind, [])) for kind in ("text/plain", "text/html")]
 
 
-def test_there_are_eight_small_notebooks():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 9)]
+def test_there_are_nine_small_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 10)]
     assert sum(path.stat().st_size for path in NOTEBOOKS) < MOST_BYTES
 
 
