@@ -203,7 +203,7 @@ def compare_devices(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
 
 
 def find_cpu() -> jax.Device:
-    """Return the CPU of this machine; raise Missing if JAX was told to leave it out."""
+    """Return the CPU of this machine; raise Missing if JAX may not use it."""
     try:
         return jax.devices("cpu")[-1]
     except RuntimeError as error:

@@ -123,7 +123,7 @@ def test_a_repeated_command_computes_only_what_is_left(monkeypatch, tmp_path):
     }
     code, said, _ = run_with(monkeypatch, job, answers)
     assert code == UNFINISHED and said[-1].startswith("0 results are left and 2 failed")
-    # The number of epochs is that of the file.
+    # The file determines the number of epochs.
     slow = {SPEED: {"status": "ok", "epoch_seconds": 1000.0}}
     code, _, asked = run_with(monkeypatch, job, slow)
     assert code == 0 and asked[0] == PROBE and set(asked[1:]) == {first, second}
