@@ -82,7 +82,7 @@ def begin_state(
             variables = complete(model, given, images, rngs, ["intermediates"])
         else:
             # By default `init` returns everything except what was sown.
-            variables = model.init(rngs, images, train=True, mutable=True)
+            variables = dict(model.init(rngs, images, train=True, mutable=True))
         return variables, measure_rounding(variables.pop("intermediates", {}))
 
     begin = draw_at_once(start, has_aux=True)
