@@ -19,7 +19,7 @@ from configs.scales import NAMES, Case, Experiment, load
 from docs._build.tables import fill_tables, format_table
 from train.reproduce.records import read_records
 from train.reproduce.results import Result, read_results
-from train.reproduce.statistics import Estimate
+from train.reproduce.statistics import MeanEstimate
 from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED, Verdict, judge
 
 DOCS = Path(__file__).parents[1]
@@ -119,7 +119,7 @@ def format_difference(verdict: Verdict) -> str:
     return f"{_sign(found.difference, digits)} {interval}"
 
 
-def format_estimate(found: Estimate | None, digits: int = 2) -> str:
+def format_estimate(found: MeanEstimate | None, digits: int = 2) -> str:
     """Return a mean with its interval, or "missing"."""
     if found is None:
         return "missing"
