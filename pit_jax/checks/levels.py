@@ -1,8 +1,8 @@
 """How well the levels of a neuron fit its membranes, by the squared error of rounding.
 
 A neuron with scale a sends s = a clip(round(u/a), 0, D). Its error |s - u|² over the positive
-membranes is compared with that of the best single step: the step a, the same for all channels of a
-layer, whose error is least. The ratio of the two errors is 1 for the best step. NumPy only, in
+membranes is compared with the error of the best single step: the step a, the same for all channels
+of a layer, whose error is least. The ratio of the two errors is 1 for the best step. NumPy only, in
 float64: at the start of a run nothing is compiled for it.
 """
 

@@ -19,9 +19,9 @@ LAYERS = (
 )
 REMARK = (
     "The effective number of levels is exp(H) for the entropy H of the shares. The error ratio is "
-    "the squared rounding error of the positive membranes, divided by that of the best single step "
-    "of the layer: 1 is the best, and runs warn above 3 before their first step. Clipped is the "
-    "share of membranes above the top level's cell."
+    "the squared rounding error of the positive membranes, divided by the error of the best single "
+    "step of the layer: 1 is the best, and runs warn above 3 before their first step. Clipped is "
+    "the share of membranes above the top level's cell."
 )
 
 
@@ -54,7 +54,7 @@ def analyze(subject: Subject) -> Analysis:
             "shares": Plot(
                 partial(plots.plot_shares, found, n),
                 "How often each integer is sent, over all steps. Next to each bar: the effective "
-                "number of levels, and the rounding error relative to that of the best step.",
+                "number of levels, and the rounding error relative to the best step.",
             )
         },
     )

@@ -44,17 +44,18 @@ def explain_rounding(found: Mapping[str, Rounding], config: ConfigDict) -> list[
     where = f"{worst}, step {step + 1}" if len(ratios[worst]) > 1 else worst
     return [
         f"the levels of {len(bad)} of {len(ratios)} layers do not fit their membranes: the squared "
-        f"rounding error of {where} is {bad[worst]:.1f} times that of the best step (over "
+        f"rounding error of {where} is {bad[worst]:.1f} times the error of the best step (over "
         f"{MOST:g}), for normal membranes with the mean and deviation of the first batch. "
         f"{_advise(layers[worst], step, config)} See {PAGE}."
     ]
 
 
 def measure_ratios(layer: Rounding) -> list[float]:
-    """Return the rounding error of each step of a layer, relative to that of the best step.
+    """Return the rounding error of each step of a layer, relative to the best step.
 
-    It is that of normal membranes with the mean and deviation of each channel, so it depends little
-    on the samples of the first batch. It is 0 where no membrane is positive.
+    The membranes are normal, with the mean and deviation of each channel: the ratio of the
+    membranes themselves varies around `MOST` with the samples of the first batch. It is 0 where no
+    membrane is positive.
     """
     a = np.broadcast_to(np.asarray(layer.scale, float), layer.mean.shape)
     return [
@@ -73,7 +74,7 @@ def draw_membranes(layer: Rounding, step: int) -> Float[np.ndarray, "N C"]:
 
 
 def _compare(u: Float[np.ndarray, "N C"], a: Any, levels: int) -> float:
-    """Return the rounding error of the scale `a` relative to that of the best step, 0 for NaN."""
+    """Return the rounding error of the scale `a` relative to the best step, 0 for NaN."""
     ratio = error_ratio(u, a * np.clip(np.floor(u / a + 0.5), 0, levels), levels=levels)
     return 0.0 if math.isnan(ratio) else ratio
 

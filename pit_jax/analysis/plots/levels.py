@@ -55,7 +55,7 @@ def compare(runs: Mapping[str, Mapping[str, LevelUse]], n: int) -> Figure:
         worst = [_find_largest(each.error_ratio) for each in layers.values()]
         right.plot(range(1, len(worst) + 1), worst, marker="o", ms=4, **style_run(i))
     right.axhline(1, color=GRAY, lw=1, ls=":")
-    finish(right, xlabel="neuron layer", ylabel="squared error / that of the best step")
+    finish(right, xlabel="neuron layer", ylabel="squared error, best step = 1")
     use_integer_ticks(right.xaxis)
     handles, names = right.get_lines()[: len(runs)], list(map(escape_math, runs))
     drawn.legend(handles, names, loc="outside lower left", frameon=False, ncols=4)

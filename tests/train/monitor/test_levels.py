@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs.digits import get_config
 from pit_jax.initializers import SCALE_INITS
 from pit_jax.neurons.probe import Rounding
+from tests.train.helpers import make_program_on
 from train.monitor.levels import MOST, explain_rounding, measure_ratios
 
+QUICK = {("paper", 1), ("ours", 8), ("ilif", 4)}
 # The squared error of a start relative to the best step, for normal membranes.
 RATIOS = {
     "three_sigma": {1: 3.40, 2: 4.50, 4: 6.13, 8: 9.00},
@@ -77,3 +80,40 @@ def test_gaussians_of_different_channels_share_one_best_step():
         sd=np.array([[1.0, 1.0, 3.0, 3.0]]), scale=np.array([[0.8, 0.8, 2.4, 2.4]])
     )
     assert measure_ratios(wide)[0] < measure_ratios(layer)[0]
+
+
+def explain_digits(variant: str, levels: int) -> list[str]:
+    """Return the warnings of a run on the digits with a small network."""
+    config = get_config(variant)
+    config.neuron.levels = levels
+    config.model = {"name": "resnet8", "stages": (1,), "width": 8}
+    program = make_program_on(1, config)
+    assert program.first_rounding() == {}
+    program.first_state()
+    assert len(program.first_rounding()) == len(program.neuron_layers) == 3
+    return explain_rounding(program.first_rounding(), config)
+
+
+@pytest.mark.parametrize(
+    "variant, levels, warned",
+    [
+        pytest.param(
+            variant, levels, warned, marks=() if (variant, levels) in QUICK else pytest.mark.slow
+        )
+        for variant, of_levels in (
+            ("paper", {1: True, 2: True, 4: True, 8: True}),
+            ("ours", dict.fromkeys((1, 2, 4, 8), False)),
+            ("ilif", {1: False, 2: False, 4: False, 8: True}),
+        )
+        for levels, warned in of_levels.items()
+    ],
+)
+def test_runs_on_the_digits_warn_as_normal_membranes_do(variant, levels, warned):
+    found = explain_digits(variant, levels)
+    assert bool(found) == warned
+    assert not warned or "the levels of 3 of 3 layers" in found[0]
+
+
+def test_a_run_prints_the_warning_once(finished_run):
+    printed = (finished_run.parent / "printed.txt").read_text()
+    assert printed.count("do not fit their membranes: the squared rounding error of") == 1
