@@ -29,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 if every run is recorded or lacks its data, 1 if one failed.
+    """Train what is missing and write the pages; return 1 if a run failed, else 0.
 
-    Raises UserError for a mistake of the user, and Stopped after a signal.
+    Runs whose data are missing are skipped and do not count as failed. Raises UserError for a
+    mistake of the user, and Stopped after a signal.
     """
     out = (args.out or UNDER / args.scale).absolute()
     plan = make_plan(args.names, args.scale, out, args.seeds, args.rows)

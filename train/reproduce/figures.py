@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from configs.scales import Experiment
 
-# The measures of the runs of each case, by seed, without cases that have none.
+# The measures of each run in the order of seeds, by the label of its case; no empty lists.
 Measured = Mapping[str, list[dict[str, Any]]]
 
 
@@ -22,14 +22,14 @@ def write_figure(
 ) -> list[Path]:
     """Write the picture that an experiment draws from further measures; return the files.
 
-    `records` are those of the cases by label. There is no picture without a run that has the
-    measure; a table has a picture of the use of levels if its runs measured it.
+    `records` are the records of the cases by label. A picture is skipped if no run has its
+    measure. A table gets a picture of the use of levels if its runs measured it.
     """
     from .pages.figure import save_png
 
     measured = read_measured(experiment, records)
     files = []
-    # The runs of other experiments may have been measured for those.
+    # A run that another experiment shares may have measures that only that experiment draws.
     asked = {measure.split(":")[0] for case in experiment.cases for measure in case.measures}
     for name in DRAWINGS:
         end = "" if name == experiment.analysis else f"_{name}"
@@ -149,7 +149,7 @@ def draw_scales(measured: Measured) -> "Figure | None":
 
 
 def draw_levels(measured: Measured) -> "Figure | None":
-    """Draw how often the neurons of each case send each integer but 0, as stacked bars."""
+    """Draw the share of each integer except 0 that neurons send, a stacked bar for each case."""
     from pit_jax.display import escape_math
     from pit_jax.plots import style
 

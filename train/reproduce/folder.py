@@ -1,4 +1,4 @@
-"""The folder of all results of a start: what belongs to it, its data, and its pages."""
+"""The folder of the results: its pages, and checks that files and data belong to it."""
 
 import json
 import tempfile
@@ -25,12 +25,14 @@ SUFFIXES = ("md", "csv", "tex", "png")
 
 
 def check_folder(out: Path, names: list[str]) -> None:
-    """Raise UserError if `out` is the folder of something else, or has other files of our names."""
+    """Raise UserError if `out` has files of another program, or pages that were edited."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is not a folder. Choose another --out.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if there and not there & {SOURCES, RECORDS, LOCKS}:
-        raise UserError(f"{out} is not empty and not of train.reproduce. Choose another --out.")
+        raise UserError(
+            f"{out} is not empty and has no results of train.reproduce. Choose another --out."
+        )
     written = _read(out / PAGES)
     for name in names:
         _check_pages(out, name, written)
@@ -55,8 +57,8 @@ def check_data(out: Path, found: Mapping[str, Mapping[str, str]]) -> None:
         for section, data in found.items():
             if known.get(section, data) != data:
                 raise UserError(
-                    f"the data {data['name']} are not those of the other runs in {out}. Restore "
-                    "them, give their folder with --data, or choose another --out."
+                    f"the data {data['name']} differ from those of the other runs in {out}. "
+                    "Restore them, give their folder with --data, or choose another --out."
                 )
         if found.keys() - known.keys():
             _write(out / DATA, {**known, **found})
@@ -65,7 +67,7 @@ def check_data(out: Path, found: Mapping[str, Mapping[str, str]]) -> None:
 def publish(experiment: "Experiment", out: Path, scale: str, seeds: int | None) -> None:
     """Write the pages of an experiment from the records in `out`.
 
-    Raises UserError, and writes nothing, if a file of the same name is not of this program.
+    Raises UserError, and writes nothing, if this program did not write the file of such a name.
     """
     with hold_lock(out, PAGES), tempfile.TemporaryDirectory() as folder:
         written = _read(out / PAGES)
@@ -74,7 +76,7 @@ def publish(experiment: "Experiment", out: Path, scale: str, seeds: int | None) 
         files = write_pages(experiment, records, seeds, Path(folder), scale=scale)
         contents = {file.name: file.read_bytes() for file in files}
         hashes = {name: [hash_content(content)] for name, content in contents.items()}
-        # A kill leaves old and new pages: both are known until all are written.
+        # If the program is killed below, some pages are new and others old: both count as ours.
         both = {name: [*written.get(name, ()), *new] for name, new in hashes.items()}
         _write(out / PAGES, {**written, **both})
         for name, content in contents.items():

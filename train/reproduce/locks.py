@@ -1,4 +1,4 @@
-"""Locks by which any number of processes and machines share one folder.
+"""Locks that let any number of processes and machines share one folder.
 
 A lock is released by the system when the process that holds it ends, however it ends. The files
 are never deleted: one process could lock a deleted file while another locks a new one.

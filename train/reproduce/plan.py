@@ -1,7 +1,7 @@
-"""The plan of a start: which runs the tables need, and what several of them share.
+"""The plan: which runs the tables need, and which of them several tables share.
 
-Runs are identified by a hash of their config without seed and places. So a run that two tables
-need is trained once, and a changed setting can never meet the runs of the old one.
+Runs are identified by a hash of their config, without the seed and the paths in PLACES. So a run
+that two tables need is trained once, and runs with different settings are never mixed.
 """
 
 import difflib
@@ -28,9 +28,9 @@ ALL = "all"
 
 
 class WorkTask(NamedTuple):
-    """The runs of one config that a start needs, or one case that is counted.
+    """The runs of one config that the tables need, or one case that is counted.
 
-    `config` has neither seed nor places; it is empty for a case that is counted, which has no
+    `config` has no seed and no paths; it is empty for a case that is counted, which has no
     seeds. `tables` are the experiments that need the task.
     """
 
@@ -55,7 +55,7 @@ class WorkTask(NamedTuple):
 
 
 class WorkPlan(NamedTuple):
-    """The experiments of a start, all tasks that they need, and the seeds that are not done."""
+    """The experiments, all tasks that they need, and the seeds that are not done, by slug."""
 
     experiments: tuple["Experiment", ...]
     tasks: tuple[WorkTask, ...]
@@ -136,7 +136,7 @@ def find_slug(name: str, case: "Case") -> str:
 
 @cache
 def resolve(page: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Return the config of a page with overrides, as JSON values without seed and places."""
+    """Return the config of a page with overrides, as JSON values, without seed and paths."""
     flags = [f"--config.{override}" for override in overrides]
     config, _ = parse(["reproduce", "--config", page, *flags])
     found: dict[str, Any] = json.loads(config.to_json_best_effort())

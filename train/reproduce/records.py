@@ -1,6 +1,6 @@
 """The records of a folder: one file for each config, with the results of its runs by seed.
 
-Pages are made from records alone, so the records that are committed make the same pages again.
+Pages are made from records alone, so they can be made again from committed records.
 """
 
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from configs.scales import Experiment
 
 FOLDER = "records"
-# The keys of a record in their order, and those that never change.
+# The keys of a record in their order, and those that all its runs must share.
 KEYS = ("label", "config", "overrides", "command", "code", "data", "environment", "measures")
 COMMON = ("config", "code", "data")
 
@@ -82,7 +82,7 @@ def write_run(
         if run is not None:
             runs[str(seed)] = _merge(earlier, run)
         environments = _list_distinct([*was.get("environment", []), *common.get("environment", [])])
-        # What a failed first run could not find out stays as it is.
+        # A failed run may not know its code and data: empty values replace nothing.
         head = was | {key: value for key, value in common.items() if value}
         _write(out, slug, head | {"environment": environments, "runs": runs})
 
@@ -96,12 +96,12 @@ def write_count(
 
 
 def _merge(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    # In the order of names, so that a record does not depend on which table asked first.
+    # Sorted by name, so that a record does not depend on the order of the tables.
     if "failed" in run or "failed" in earlier:
         return dict(run)
     measures = {**earlier.get("measures", {}), **run.get("measures", {})}
     measured: Collection[str] = {*earlier.get("measured", ()), *run.get("measured", ())}
-    # A later start that finds a run finished takes no time to train it.
+    # A later command that only reads a finished run must not replace its training time.
     seconds = earlier.get("seconds", run["seconds"])
     return {
         **run,

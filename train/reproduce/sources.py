@@ -1,7 +1,7 @@
 """The copy of the sources from which all runs of a folder start.
 
-The first start takes it, and every later one checks it: an edit of the clone, or of the copy, can
-never mix the results of two programs in one table.
+The first command makes the copy, and every later one checks it. So an edit of the clone, or of the
+copy, never mixes results of different code in one table.
 """
 
 import json
@@ -105,7 +105,7 @@ def hash_sources(sources: Sources, names: Iterable[str]) -> str:
 
 def _find_name(sources: Sources, module: Any) -> str:
     file = Path(module.__file__).resolve()
-    assert file.is_relative_to(sources.folder.resolve()), f"{file} is not of the copied sources"
+    assert file.is_relative_to(sources.folder.resolve()), f"{file} is not one of the copied sources"
     return file.relative_to(sources.folder.resolve()).as_posix()
 
 

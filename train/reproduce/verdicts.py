@@ -52,8 +52,8 @@ def judge(
 ) -> list[Verdict]:
     """Return the verdict on each claim of `experiment`.
 
-    `records` are those of its cases by label, without those that have not been trained; `seeds`
-    replaces the number of seeds that the cases name.
+    `records` are the records of its cases by label; cases may have none yet. `seeds` replaces the
+    number of seeds that the cases name.
     """
     results = read_results(experiment, records, seeds)
     return judge_results(experiment.claims, results)

@@ -117,7 +117,7 @@ def test_a_page_that_the_program_did_not_write_is_kept(name, table, tmp_path, ca
 def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
     assert reproduce(tmp_path, "table7") == 2
-    assert "is not empty and not of train.reproduce" in capsys.readouterr().err
+    assert "is not empty and has no results of train.reproduce" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -156,7 +156,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
     data = {"name": "digits", "sha256": "a"}
     check_data(tmp_path, {"digits": data})
     check_data(tmp_path, {"digits": data, "mnist": data})
-    with pytest.raises(ValueError, match="are not those of the other runs"):
+    with pytest.raises(ValueError, match="differ from those of the other runs"):
         check_data(tmp_path, {"digits": data | {"sha256": "b"}})
 
 

@@ -1,4 +1,4 @@
-"""What a start will take: from the runs that are recorded, and from probes of the others."""
+"""The time and memory that a plan takes, estimated from recorded runs and from probes."""
 
 import json
 import statistics
@@ -14,14 +14,14 @@ from ..plan import WorkPlan, WorkTask
 from ..records import read_record
 from .probe import RunCost
 
-# A chunk of runs takes at least so many times the start of its process.
+# Seeds are split among processes only if each trains at least this many times as long as it starts.
 LEAST_STARTS = 4
-# The start of a process whose program is compiled already, if no probe has measured one.
+# The start of a process whose program is in the compilation cache, if no probe has measured it.
 START_SECONDS = 10.0
 
 
 class RunPrices(NamedTuple):
-    """Seconds of a run by slug, seconds of a start by kind of network, and the most memory."""
+    """Seconds of a run by slug, seconds of a start by kind of network, and peak memory in bytes."""
 
     runs: Mapping[str, float]
     starts: Mapping[str, float]
@@ -33,7 +33,7 @@ class RunPrices(NamedTuple):
 
 
 def find_kind(task: WorkTask) -> str:
-    """Return data and network of a task as text: its cost grows with the number of steps T."""
+    """Return data and network of a task as text; within a kind, cost is proportional to T."""
     return json.dumps([task.config.get(key) for key in ("data", "model")], sort_keys=True)
 
 
@@ -62,7 +62,7 @@ def make_prices(
     known: Mapping[str, float],
     costs: Mapping[str, tuple[WorkTask, RunCost]],
 ) -> RunPrices:
-    """Return what the runs of `tasks` cost; `costs` are the probes by kind.
+    """Return the cost of the runs of `tasks`; `costs` are the probes by kind.
 
     A kind without recorded runs and without a probe, whose data are missing, costs nothing.
     """
@@ -90,7 +90,7 @@ def split_chunks(
 ) -> list[list[int]]:
     """Split the seeds of a task for processes that train them one after the other.
 
-    Several processes share a task only if each trains for longer than it starts.
+    Several processes share a task only if each trains much longer than it takes to start.
     """
     total = len(seeds) * prices.runs.get(task.slug, 0.0)
     worth = int(total / (LEAST_STARTS * prices.find_start(task)))
@@ -133,7 +133,7 @@ def print_plan(
     memory = f", {prices.memory / GIB:.1f} GiB each" if prices.memory else ""
     seconds_left = estimate_seconds(plan, prices, len(slots))
     console.print(
-        f"about {format_time(seconds_left)} with {len(slots)} at a time "
+        f"about {format_time(seconds_left)} with {len(slots)} runs at a time "
         f"({', '.join(dict.fromkeys(names))}{memory})",
         soft_wrap=True,
     )

@@ -22,14 +22,14 @@ try:
 except ImportError:  # Windows.
     resource = None  # type: ignore[assignment]
 
-# Steps and seconds after which a measurement ends.
+# A measurement ends after this many steps or seconds.
 STEPS, SECONDS = 20, 4.0
 
 
 class RunCost(NamedTuple):
-    """What a run costs: seconds for each step, each evaluation and the start; bytes of memory.
+    """The cost of a run: seconds of a step, an evaluation and the start; bytes of memory.
 
-    `steps` and `evaluations` are the numbers in the whole run.
+    `steps` and `evaluations` are their numbers in the whole run.
     """
 
     step: float
@@ -96,7 +96,7 @@ def _time_evaluation(program: Any, state: Any) -> float:
     begun = time.perf_counter()
     program.evaluate(state)
     first = time.perf_counter() - begun
-    if first > SECONDS:  # Compilation is a small part of it.
+    if first > SECONDS:  # Its compilation is short in comparison.
         return first
     program.evaluate(state)
     return time.perf_counter() - begun - first

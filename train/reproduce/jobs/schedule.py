@@ -1,6 +1,7 @@
-"""The work of a start, until every run that it needs is recorded.
+"""Schedule jobs until every run of a plan is recorded.
 
-Runs that another process trains on the same folder are skipped, and awaited at the end.
+Runs that another process is training in the same folder are skipped; this process waits for them at
+the end.
 """
 
 import signal
@@ -24,9 +25,9 @@ from .estimate import RunPrices, find_kind, split_chunks
 from .probe import RunCost
 from .workers import LOG, WAIT_SECONDS, Event, Workers
 
-# Time between two looks at the runs of other processes.
+# Seconds between two checks of the runs of other processes.
 LOOK_SECONDS = 1.0
-# A worker that was killed, say for its memory, is replaced so many times before its run has failed.
+# How often a worker that was killed, say for lack of memory, is replaced until its run has failed.
 MOST_CRASHES = 1
 
 
@@ -106,7 +107,7 @@ class Schedule:
         self._bar, self._total = TaskID(0), 0.0
 
     def run(self, workers: Workers, slots: int) -> None:
-        """Work until nothing is left; `slots` workers can run at the same time.
+        """Run all jobs; at most `slots` workers run at the same time.
 
         Raises Stopped after a signal, when the workers have saved and ended, and UserError if a
         worker refuses its job.
@@ -139,7 +140,7 @@ class Schedule:
                 self._waiting.extend((task, chunk) for chunk in chunks)
 
     def _start(self, workers: Workers) -> None:
-        """Start workers in the free slots, for runs that no other process has done or holds."""
+        """Start workers in the free slots, for runs that no other process has or trains."""
         while workers.has_room and self._waiting:
             task, seeds = self._waiting.popleft()
             record, mine = read_record(self._out, task.slug), []
@@ -170,7 +171,7 @@ class Schedule:
             self._recover(event.job, task, event.values["code"])
 
     def _recover(self, job: Mapping[str, Any], task: WorkTask, code: int) -> None:
-        """Give the runs that a worker has not ended to another one; it may have been killed."""
+        """Give the unfinished runs of a worker that was killed to another one, or let one fail."""
         left = [
             seed
             for seed in job["seeds"]
@@ -195,10 +196,10 @@ class Schedule:
         return task.slug, {key: job[key] for key in keys}
 
     def _look(self) -> None:
-        """Look at the runs that other processes hold: they end, fail, or are killed."""
+        """Check the runs of other processes: end what they finished, train what they left."""
         for slug, seed in sorted(self._held):
             task = self._tasks[slug]
-            # Before the record is read: it is written under the lock.
+            # Checked before the record, which is written while the lock is held.
             is_free = not is_locked(self._out, f"{slug}-{seed}")
             record = read_record(self._out, slug)
             if self._is_recorded(task, record, seed):

@@ -26,7 +26,7 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Slot(NamedTuple):
-    """A place for one run at a time: its name, and its variables of the environment."""
+    """A place for one run at a time: its name, and its environment variables."""
 
     name: str
     environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What a start does for a plan: sources, probes, the printed plan, and then the runs."""
+"""Carry out a plan: copy the sources, probe, print the plan, and train."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from .workers import Workers
 
 
 class JobMaker:
-    """Makes the jobs of workers, whose data are in `data_dir`.
+    """A maker of jobs for workers, which read data from `data_dir`.
 
     `data` has the hashes of the data by section, once the probes have found them.
     """
@@ -58,9 +58,9 @@ def train_missing(
     wanted: int | None,
     finish: Callable[[WorkTask], None],
 ) -> Mapping[tuple[str, int], str]:
-    """Do what a plan has left; return the reasons of the runs that failed, by slug and seed.
+    """Train and count what a plan has left; return why runs failed, by slug and seed.
 
-    `wanted` is the number of runs that train at the same time, None for what the machine has.
+    `wanted` is the number of runs that train at the same time; None: as many as the machine can.
     `finish` is called for each task when all of its runs have ended. Raises UserError if the data
     of all runs are missing, or differ from those of earlier runs, and Stopped after a signal.
     """
@@ -68,13 +68,14 @@ def train_missing(
     if changes := list_changes(sources):
         print_text(
             f"note: the sources have changed since {out} was begun ({len(changes)} files, such as "
-            f"{changes[0]}); its runs use the copy in {FOLDER}/. Another --out takes the new ones."
+            f"{changes[0]}); its runs use the copy in {FOLDER}/. Choose another --out to use "
+            "the new ones."
         )
     slots = make_slots(scale, list_gpus(), count_cores(), wanted)
     jobs = JobMaker(out, data_dir)
     left = [task for task in plan.tasks if plan.todo[task.slug] and task.seeds]
     known = find_seconds(out, plan.tasks)
-    print_text("looking at the data and measuring a few steps ...")
+    print_text("checking the data and timing a few steps ...")
     workers = Workers(out, slots, sources.folder)
     probes = run_probes(workers, _list_probes(left, known, jobs), left)
     check_data(out, probes.data)
@@ -91,7 +92,7 @@ def train_missing(
 def _list_probes(
     left: Sequence[WorkTask], known: Mapping[str, float], jobs: JobMaker
 ) -> list[dict[str, Any]]:
-    """Return timed probes, of kinds of networks without a recorded run, and others for the data."""
+    """Return probes that time networks without a recorded run, and others that check the data."""
     timed = list_unknown(left, known)
     seen, others = {task.data for task in timed}, []
     for task in left:
@@ -112,5 +113,5 @@ def _skip_missing(plan: WorkPlan, probes: Probes) -> WorkPlan:
     slugs = {task.slug for task in skipped}
     todo = {slug: () if slug in slugs else seeds for slug, seeds in plan.todo.items()}
     if slugs and not any(todo.values()):
-        raise UserError("the data of all runs that are left are missing, see above.")
+        raise UserError("all runs that are left lack their data, see above.")
     return plan._replace(todo=todo)

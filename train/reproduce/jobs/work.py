@@ -33,22 +33,22 @@ from .probe import hash_data, load_data, measure_cost
 Send = Callable[..., None]
 MOST_CHARACTERS = 300
 RUNS = "runs"
-# These change from start to start, or are recorded as the code.
+# These differ between commands, or are recorded as the code.
 NOT_RECORDED = ("commit", "arguments")
 _imported: set[str] = set()
 
 
 def prepare(out: Path) -> None:
     """Check the copied sources, from which this process must have started."""
-    # A first config imports the tables of all parts. What later jobs import depends on the jobs
-    # before, and the hash of a record must not.
+    # The first config imports the tables of all parts. They are noted here, since the hash of a
+    # record must not depend on earlier jobs of this process.
     resolve("digits", ())
     _imported.update(list_imported(verify_sources(out / FOLDER)))
     silence_storage_threads()
 
 
 def do_job(job: Mapping[str, Any], send: Send) -> None:
-    """Do a job and send its events; one that does not fit the folder is refused."""
+    """Do a job and send its events; refuse a job that does not fit the folder."""
     try:
         {"train": train, "count": count, "probe": probe}[job["kind"]](job, send)
     except UserError as error:
@@ -123,7 +123,7 @@ def train_taken(
             for seed, each in failed.errors.items():
                 fail(seed, each)
         except Exception as error:
-            # The seeds train in order, and those that have finished are not in the list any more.
+            # Seeds train in order and leave the list when they finish, so the first one failed.
             fail(left[0], error)
 
 
@@ -133,7 +133,7 @@ def collect(job: Mapping[str, Any], folder: Path, summary: Summary) -> dict[str,
     Raises UserError if it has seen other data than the plan.
     """
     if hash_data(read_json(folder / DATA, dict) or {"name": ""}) != job["data"]:
-        raise UserError(f"{folder} was trained with other data than the other runs.")
+        raise UserError(f"{folder} was trained with other data than the other runs. Move it away.")
     found = measures.measure(folder, job["measures"]) if job["measures"] else {}
     return {
         "accuracy": summary.last_accuracy,
@@ -180,13 +180,14 @@ def probe(job: Mapping[str, Any], send: Send) -> None:
 def make_config(job: Mapping[str, Any]) -> ConfigDict:
     """Return the config of a job, from the copied pages.
 
-    Raises UserError if it is not the config of the plan, which the running pages have made.
+    Raises UserError if it differs from the config of the plan, which was made from the running
+    pages.
     """
     page, overrides = job["page"], tuple(job["overrides"])
     if resolve(page, overrides) != job["config"]:
         raise UserError(
-            f"{page} has changed since {job['out']} was begun, whose runs use the pages as they "
-            "were. Choose another --out."
+            f"{page} has changed since {job['out']} was begun; its runs use the copied page. "
+            "Choose another --out."
         )
     places = [f"data.data_dir={job['data_dir']}"]
     flags = [f"--config.{override}" for override in (*overrides, *places)]

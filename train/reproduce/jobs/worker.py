@@ -23,13 +23,13 @@ LOGS = "logs"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do one job after the other until stdin is closed; return 0 after a signal.
+    """Do one job after the other until stdin is closed; return 0 after a signal, 1 after an error.
 
-    Started with the folder of the results as its argument.
+    `argv[1]` is the folder of the results.
     """
     out = Path(argv[1])
     send, jobs = redirect_output(), listen()
-    # Here, since it takes seconds: the program may be killed meanwhile.
+    # Imported after `listen`, since it takes seconds in which the program may be killed.
     from .work import do_job, prepare
 
     prepare(out)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def redirect_output() -> Send:
-    """Let prints go to stderr; return a function that sends an event to the old stdout."""
+    """Redirect stdout to stderr; return a function that sends an event to the old stdout."""
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""The worker processes of a start: started in slots, heard, stopped together.
+"""The worker processes: started in slots, read from, and stopped together.
 
 Each is a session of its own, so that Ctrl-C in a terminal reaches only the program, which asks its
 workers to save. A worker ends when its stdin is closed, as it is when the program is killed.
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from ..sources import TRAINER
 from .slots import Slot
 
-# Of what is printed before the first job; each job has a log of its own next to it.
+# For output before the first job; each job has its own log in the same folder.
 LOG = "logs/workers.log"
-# Saving a checkpoint of a large network to a slow disk.
+# Time to save a checkpoint of a large network to a slow disk.
 PATIENCE_SECONDS = 300.0
 WAIT_SECONDS = 0.2
 
@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, out: Path, slot: Slot, sources: Path, events: "SimpleQueue[Event]") -> None:
         self.slot = slot
         self._job: Mapping[str, Any] = {}
-        # The copy comes first in the path, before any other one of the packages.
+        # The copied packages come before installed ones.
         places = [str(sources), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
@@ -93,7 +93,7 @@ class Worker:
 
 
 class Workers:
-    """The workers of a start, at most one in each slot."""
+    """The workers of a program, at most one in each slot."""
 
     def __init__(self, out: Path, slots: Sequence[Slot], sources: Path) -> None:
         self._out, self._sources = out, sources
@@ -139,7 +139,7 @@ class Workers:
         return event if was_busy else None
 
     def limit(self, slots: Sequence[Slot]) -> None:
-        """Leave only `slots`; all workers are idle, and end."""
+        """Replace the slots, and end all workers, which must be idle."""
         self.kill()
         while self._idle:
             self.wait(WAIT_SECONDS)

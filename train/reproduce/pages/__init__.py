@@ -26,8 +26,8 @@ def write_pages(
 ) -> list[Path]:
     """Write NAME.md, NAME.csv, NAME.tex and NAME.png of an experiment to `out`; return the files.
 
-    `records` are those of the cases by label, without those that have none yet. `seeds` replaces
-    the number of seeds that the cases name. The same records give the same bytes. The picture of a
+    `records` are the records of the cases by label; cases may have none yet. `seeds` replaces the
+    number of seeds that the cases name. The same records give the same bytes. The picture of a
     table shows its means, of a figure what the paper's figure shows; some tables have a second one,
     NAME_levels.png. There is no picture without a number to draw.
     """

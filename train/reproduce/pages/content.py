@@ -1,4 +1,4 @@
-"""The content of a page, and how its numbers are written, in whatever format."""
+"""The content of a page in any format, and the digits of its numbers."""
 
 import math
 import re
@@ -54,7 +54,7 @@ PAPER = "paper"
 
 
 class Content(NamedTuple):
-    """What a page shows.
+    """The content of a page.
 
     `measures` are the keys of its columns, `printed` the paper's numbers by label and key.
     """
@@ -125,7 +125,7 @@ def _list_measures(
     keys = [ACCURACY, SPIKES] if trained else []
     keys += [key for each in printed for key in each]
     keys += [claim.measure for claim in experiment.claims]
-    # Where no case is trained, printed accuracies have nothing to be compared with.
+    # Printed accuracies are shown only next to trained ones.
     return dict.fromkeys(key for key in keys if trained or key not in (ACCURACY, SPIKES))
 
 
@@ -153,7 +153,7 @@ def shorten_label(case: "Case") -> str:
 
 
 def format_number(measure: str, value: float, sign: str = "") -> str:
-    """Return a number with the digits that its measure deserves; a dash for NaN."""
+    """Return a number with as many digits as its measure needs; a dash for NaN."""
     if math.isnan(value):
         return NONE
     if measure.endswith(ACCURACY):

@@ -67,7 +67,7 @@ def _list_groups(page: Content) -> dict[str, list["Case"]]:
     groups: dict[str, list[Case]] = {}
     for case in page.experiment.cases:
         result = page.results[case.label]
-        # A row with a missing run is drawn as missing; a row that is only cited is not drawn.
+        # A row with a missing run gets an empty line; a cited row gets none.
         if result.seeds or any(result.estimate(measure) for measure in page.measures):
             groups.setdefault(case.group, []).append(case)
     return groups
