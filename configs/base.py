@@ -28,7 +28,7 @@ def base() -> ConfigDict:
     config.skip = 0
     # Training steps from one line in metrics.jsonl to the next; 0 writes one for each epoch only.
     config.log_every = 50
-    # Epochs from one evaluation to the next. The last one is always evaluated; with 0, only this.
+    # Epochs from one evaluation to the next. The last epoch is always evaluated; with 0, only it.
     config.evaluate_every = 1
     # Also write these records for TensorBoard, to tensorboard/ in the folder of the run.
     config.tensorboard = True

@@ -1,8 +1,8 @@
 """The comparisons that the paper's text makes about its tables and figures.
 
-`COMPARISONS` has each once. `compare_rows` returns them as claims about the rows of a table of the
-paper, `compare_cases` as claims about the cases of a smaller experiment, one for each reading of
-PIT that was trained.
+`COMPARISONS` lists each once. `compare_rows` returns them as claims about the rows of a table of
+the paper, `compare_cases` as claims about the cases of a smaller experiment, one for each reading
+of PIT that was trained.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,8 +38,8 @@ def compare_rows(
 ) -> tuple[Claim, ...]:
     """Return the claims about the rows of a table; `printed` are its values by label.
 
-    `counted` is the end of the labels of rows that are counted and not trained: then the claims are
-    those about measures that need no training.
+    `counted` is the suffix in the labels of rows that are counted, not trained. With it, only the
+    claims about measures that need no training are returned.
     """
     return tuple(
         _make_claim(comparison, better + counted, worse + counted, printed, (better, worse))
@@ -54,8 +54,8 @@ def compare_cases(
 ) -> tuple[Claim, ...]:
     """Return the claims about the cases of a group that have these labels.
 
-    Each reading of PIT makes a claim of its own. The printed difference is that of the first pair
-    of rows.
+    Each reading of PIT makes a claim of its own. The printed difference is between the first
+    pair of rows.
     """
     claims = []
     for comparison in (each for each in COMPARISONS[name] if each.cases):

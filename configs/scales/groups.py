@@ -18,17 +18,17 @@ class Group(NamedTuple):
     settings: str
 
 
-# What a page of results does not need.
+# Logs that no page of results needs are off.
 LEAN = "tensorboard=False health.every_epochs=0 log_every=0"
-# A run of seconds saves its first and its last state only; killed, it starts again.
+# A run of seconds saves only its first and last state; if it is killed, it starts from scratch.
 SHORT = f"{LEAN} checkpoints.seconds_apart=1e9"
 # 200 digits of 10 classes, tested on the other 1,597. With all 1,437 training images every neuron
-# is at 98-99 % and neurons cannot be told apart.
+# is at 98-99 %, too close to each other for a comparison.
 DIG200 = f"{SHORT} data.train_images=200 epochs=60 batch_size=50 evaluate_every=0"
 SMALL = "model.width=16"
 FASHION = f"{LEAN} {SMALL} warmup_epochs=0"
 # The reset is detached for all neurons. A gradient through it costs PIT 2.6 points on these data
-# (docs/results.md), more than the neurons differ by.
+# (docs/results.md), more than the difference between neurons.
 EVENTS = f"{SHORT} neuron.detach_reset=True evaluate_every=0"
 RESNET18 = "model.name=resnet18 model.width=64 model.dtype=bfloat16"
 # The smallest residual network: one block of four channels.

@@ -29,9 +29,9 @@ TABLES = {
         *(figure3, figure4, figure5, figure6, figure7),
     )
 }
-# The end of the label of a row that is counted.
+# The suffix in the label of a row that is counted.
 COUNTED = ", counted"
-# What is counted, from the shapes of the full networks, by experiment.
+# The measure that is counted from the shapes of the full networks, by experiment.
 MEASURES = {"table3": "s_ace", "table5": "memory", "table10": "macs"}
 # The row that a case repeats, by experiment and label; `PIT` is any reading of PIT.
 REPEATED: Mapping[str, Mapping[str, str]] = {

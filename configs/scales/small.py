@@ -36,9 +36,9 @@ NEURONS = {
 }
 OPTIONS = {
     "lambda": "neuron.strength={}",
-    # The scale keeps its start.
+    # The scales are not trained.
     "frozen": 'freeze=("PIT",)',
-    # The network that PIT is at T = 1 with a start of 3 sigma / D (docs/theory/capacity.md).
+    # At T = 1 this I-LIF network equals PIT with the start 3 sigma / D (docs/theory/capacity.md).
     "gain": "model.norm.gain=1.3333",
     "detached": "neuron.detach_reset=True",
 }

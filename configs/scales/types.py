@@ -10,9 +10,9 @@ class Case(NamedTuple):
     """One row of an experiment: a config that is trained with some seeds, or a cited number.
 
     Args:
-        label: names the row within its experiment, such as "PIT ours 1x4, dig200".
+        label: the name of the row within its experiment, such as "PIT ours 1x4, dig200".
         config: a page of configs/ and a variant; empty for a row that is cited or only counted.
-        overrides: all overrides without `--config.`, those that its group shares included.
+        overrides: all overrides without the prefix `--config.`, including those of its group.
         seeds: how many seeds are run by default, from 0.
         row: the label of the row of `configs.tables` that it repeats; empty if the paper has none.
         group: the data and the size of the network; claims compare cases of one group.
@@ -69,7 +69,7 @@ TITLES = {
     "figure7": "Scales of PIT before and after training",
 }
 NAMES = tuple(TITLES)
-# What each figure draws, as measured by train/reproduce/measures.py.
+# The measure of train/reproduce/measures.py that each figure draws.
 ANALYSES = {
     "figure3": "learning",
     "figure4": "membranes",
