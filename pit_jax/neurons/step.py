@@ -285,7 +285,7 @@ def qb_lif_step(
 def qb_lif_fire(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Array:
     """Return a * clip(round(u / a), 0, levels), as `pit_fire` does, with QB-LIF's gradient.
 
-    The surrogate of the rounding is that of `tailed_round`, for `u` and for `a`:
+    The surrogate gradient is defined by `tailed_round`, for `u` and for `a`:
     ds/du = J and ds/da = k - (u / a) J, with J = 1 for 0 <= u/a <= levels, else exp(-distance / a).
     """
     return prepend_axes(a, u.ndim) * tailed_round(quotient(u, a), levels)

@@ -105,7 +105,7 @@ def test_shares_silence_and_clipping_are_counted_by_step():
         assert found.effective[0] == pytest.approx(np.exp(-np.sum(p * np.log(p))))
 
 
-def test_the_ratio_of_several_batches_is_that_of_all_membranes(gaussian):
+def test_the_ratio_of_several_batches_equals_the_ratio_of_all_membranes(gaussian):
     u = gaussian[:32_000].reshape(80, 2, 50, 4)
     a = np.array([[1.5] * 4, [0.5] * 4])
     (whole,) = measure_recorded([{"a": make_recording(u, a, 4)}]).values()

@@ -126,7 +126,7 @@ def _find_shape(model: nn.Module, variables: Mapping[str, Any]) -> tuple[int, ..
 
 @dataclass(frozen=True)
 class _Unit:
-    """The unit of a value: that of `group`, repeated for positions that became channels."""
+    """The unit of a value: the unit of `group`, repeated where positions became channels."""
 
     group: int
     repeats: int = 1
@@ -135,7 +135,8 @@ class _Unit:
 class _Walk:
     """The units of all values of a network, found by following its operations.
 
-    Values of one group have the same unit. `known` has the unit of a group and what needs it.
+    Values of one group have the same unit. `known` has the unit of a group and the layer that
+    requires it.
     """
 
     def __init__(self, outline: Outline, variables: Mapping[str, Any]) -> None:

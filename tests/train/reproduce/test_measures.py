@@ -143,7 +143,7 @@ def test_products_of_the_full_networks_are_the_printed_ones():
 
 
 @pytest.mark.slow
-def test_memory_of_the_full_networks_is_that_of_a_step_of_one_gpu():
+def test_memory_of_the_full_networks_is_measured_for_a_step_of_one_gpu():
     cases = find_counted("table5")
     # The sums in docs/theory/memory.md.
     for row, gigabytes in (

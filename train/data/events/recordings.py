@@ -207,7 +207,7 @@ def _make(
     opened: tuple[str, np.ndarray] = ("", np.empty(0))
     made, notes = [], Notes()
     with ExitStack() as stack:
-        # Opening a zip reads the list of its members, 60,000 in that of N-MNIST.
+        # Opening a zip reads the list of its members; N-MNIST has 60,000.
         open_zip = cache(lambda file: stack.enter_context(zipfile.ZipFile(file)))
         for i in which:
             recording = recordings[i]
