@@ -156,7 +156,7 @@ def ask(
     module: str = "benchmarks.gpu",
     options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what a child process, `module` with `--work`, answers within `seconds`."""
+    """Return the answer of a child process, `python -m module --work`, within `seconds`."""
     command = [sys.executable, "-m", module, "--work", work, *options, *["--small"] * small]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     own = {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

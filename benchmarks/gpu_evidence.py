@@ -1,11 +1,11 @@
 """The paper's ResNet18 on a GPU, within minutes: python -m benchmarks.gpu_evidence
 
-Started by scripts/gpu_evidence.sh, which says what is needed. First a probe of a minute at most:
+scripts/gpu_evidence.sh starts it, and lists what it needs. First comes a probe of at most a minute:
 the environment, the data, and the time of a training step, from which the epochs are chosen. Then
-runs of four neurons, parity checks and the memory of Table 5, the most important first, each in a
-process of its own, several at once on a machine with many cores. Every result is written as it
-comes, as one line of JSON that names the device. A repeated command skips what the file has for the
-same device, and the time limit only postpones the rest.
+come runs of four neurons, parity checks and the memory of Table 5, the most important first, each
+in a process of its own, several at once on a machine with many cores. Every result is written as
+soon as it is known, as a line of JSON that names the device. A repeated command skips the results that
+the file has for the same device, so the time limit only postpones the rest.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pit_jax.arguments import path
 MODULE = "benchmarks.gpu_evidence"
 OUT = ROOT / "benchmarks" / "results" / "gpu_evidence.jsonl"
 SEEDS, MOST_EPOCHS, UNKNOWN_EPOCHS = 3, 5, 2
-# Steps of time of one seed of all rows, and the share of the time that the first seeds may take.
+# Time steps of one seed of all rows, and the share of the time that the first seeds may take.
 ALL_STEPS, SHARE = 7, 0.5
 LEAST_SECONDS = 20  # An entry is not begun with less time than this: compiling takes as long.
 NO_GPU = (
@@ -58,7 +58,7 @@ class Job(NamedTuple):
 
 
 def answer(name: str, job: Job) -> None:
-    """Compute a result and print it as JSON: what a child process does."""
+    """Compute a result and print it as JSON, in a child process."""
     result: dict[str, Any] = {"status": "ok"}
     try:
         result |= compute(
@@ -82,7 +82,7 @@ def choose_epochs(speed: dict[str, Any], job: Job) -> int:
 
 
 def measure_speed(job: Job, device: str, seconds: float) -> dict[str, Any]:
-    """Return the time of an epoch and the number of epochs, those of the file if it has them."""
+    """Return the time of an epoch and the number of epochs, from the file if it has them."""
     for line in read_lines(job.out):
         if line["name"] == SPEED and line["device"] == device and job.epochs in (0, line["epochs"]):
             return line
@@ -169,7 +169,7 @@ def describe(plan: Plan, result: dict[str, Any]) -> str:
 
 
 def show(results: Sequence[dict[str, Any]], epochs: int) -> None:
-    """Print the rows that have runs of as many epochs, and the differences paired by seed."""
+    """Print the rows that have runs with this number of epochs, and differences paired by seed."""
     found: dict[str, Any] = {}
     for line in results:
         if line.get("work") == "run" and line["epochs"] == epochs and line["status"] == "ok":

@@ -92,7 +92,7 @@ def list_plans(
 
 @use_compile_cache()
 def compute(name: str, *, small: bool, epochs: int, seeds: int, folder: Path) -> dict[str, Any]:
-    """Return the result of a name; raise Missing for a result that this machine cannot have."""
+    """Return the result called `name`; raise Missing if this machine cannot compute it."""
     load = partial(load_row, small=small, epochs=epochs, folder=folder)
     if name == PROBE:
         return probe(load(ORDER[0])[1])
@@ -158,7 +158,7 @@ def probe(dataset: Dataset) -> dict[str, Any]:
 
 
 def measure_speed(trainer: Trainer) -> dict[str, float]:
-    """Return the seconds of an epoch, without compiling; what is compiled is stored."""
+    """Return the seconds of an epoch without compilation; the cache keeps the compiled step."""
     state, order = trainer.start(0), trainer.order(0, 0)
     start = time.monotonic()
     state = jax.block_until_ready(trainer.step(state, trainer.samples, order))

@@ -16,9 +16,10 @@
 #   pip download --no-deps --only-binary=:all: --python-version 3.12 --dest .wheels \
 #       flax==0.12.12 ml_collections jaxtyping wadler_lindig
 #
-# It begins with a probe of a minute at most, which also chooses the epochs. Each result is a line of
-# FILE (benchmarks/results/gpu_evidence.jsonl) as soon as it is there. Repeat the command to measure
-# what is left, on a fresh machine with FILE carried along; the exit code is 3 while something is left.
+# It begins with a probe of a minute at most, which also chooses the epochs. Each result is appended
+# to FILE (benchmarks/results/gpu_evidence.jsonl) as soon as it is measured. Repeat the command to
+# measure what is left; on another machine, copy FILE there first. The exit code is 3 while something
+# is left.
 # --small tries everything in tiny sizes on the digits of scikit-learn, on a CPU too.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -3,7 +3,7 @@
 #
 #   sbatch --array=0-7 scripts/reproduce_slurm.sh results table2 table8 --scale paper --data ~/data
 #
-# All tasks share the folder, results, which all nodes must see: each takes runs that no other has,
+# All tasks share the folder, results, which all nodes must see: each takes runs that no other task has,
 # and the last ones wait for each other and write the pages. Two minutes before the time limit a task
 # saves its run and is requeued; it resumes, as after a preemption.
 #SBATCH --job-name=reproduce

@@ -133,7 +133,7 @@ def _count_digits(measure: str) -> int:
 
 
 def _sign(number: float, digits: int) -> str:
-    # An en dash-like sign, as in the other pages; -0.00 is 0.00.
+    # The minus sign U+2212, as on the other pages; -0.00 becomes 0.00.
     return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
