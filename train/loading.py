@@ -1,4 +1,4 @@
-"""What a run needs before it starts: the data, initial weights, and the program."""
+"""Load what a run needs before it starts: the data, initial weights, and the program."""
 
 import sys
 from collections.abc import Sequence

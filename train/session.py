@@ -310,9 +310,9 @@ class Session:
         return load_best(self.workdir, step, self.program.abstract_state)
 
     def finish(self, state: TrainState, *, draw: bool = True) -> Summary:
-        """Close logs and checkpoints, write the summary and return it; `draw` its figures too.
+        """Close logs and checkpoints, write and return the summary; with `draw` also its figures.
 
-        The last state is evaluated on the test images, unless its epoch has ended with that.
+        The last state is evaluated on the test images, unless its epoch ended with an evaluation.
         """
         self._training.close()
         test, best = self._tested or interruptible(self.program.test, state), None

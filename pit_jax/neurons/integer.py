@@ -133,8 +133,8 @@ class QBLIF(nn.Module):
     scale per layer, the parameter `a` `[1]`, which all steps and channels share. Its surrogate
     gradient is 1 inside the window 0 <= u/a <= D and exp(-distance / a) outside, for `u` and for
     `a`; the gradient of `a` is the mean over channels. The decay, the soft reset, this mean and the
-    start are ours: `scale_init` reads the first batch, where every step counts as the first. Raises
-    ValueError when `levels` < 1.
+    start are ours: `scale_init` reads the currents of the first batch, of all steps together.
+    Raises ValueError when `levels` < 1.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
@@ -166,8 +166,8 @@ class QBLIF(nn.Module):
         current = read_currents(current)
         state = begin(self, current, initial_state, return_state, "membrane")
         x = weigh(current, 1.0 - self.decay if self.decay_input else 1.0)
-        # One scale sums the gradients of all channels. Such a step can throw it to the floor; the
-        # mean moves it as PIT's scales move on average.
+        # The gradient of the single scale is a sum over channels, whose steps can move it to its
+        # floor. The mean moves it as much as PIT's scales move on average.
         a = scale_gradient(self.param("a", lambda key: self._start(x)), 1 / x.shape[-1])
         a = apply_floor(a)
 

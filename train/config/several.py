@@ -10,9 +10,10 @@ SCALES = ("paper", "medium", "laptop", "smoke")
 def add_seeds(parser: Parser) -> None:
     """Train several seeds of one config.
 
-    They train one after the other, but start and compile once. Each becomes an ordinary run in
-    RUN/seed_SEED, bit for bit as if trained alone. To resume, or to add seeds, repeat the command:
-    finished ones are not trained again. The table at the end has all finished seeds of the folder.
+    They train one after the other in one process, which loads data and compiles once. Each becomes
+    an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. To resume, repeat the
+    command; to add seeds, name others. Finished seeds are not trained again. The table at the end
+    has all finished seeds of the folder.
     """
     add_run(parser, "where each seed gets a folder; default: runs/seeds/ and the config's name")
     parser.add_argument(
@@ -32,33 +33,34 @@ def add_reproduce(parser: Parser) -> None:
     claim. To resume, repeat the command. Any number of processes and machines can share DIR.
     """
     add = parser.add_argument
-    add("names", nargs="+", metavar="NAME", help="table2 to figure7, or all; several are possible")
+    add("names", nargs="+", metavar="NAME", help="such as table8 or figure3; all: every one")
     add(
         "--scale",
         choices=SCALES,
         default="laptop",
-        help="paper: as printed; medium: full networks on Fashion-MNIST and digits, hours of one "
-        "GPU; laptop: small ones, minutes of two cores; smoke: seconds; default: laptop",
+        help="paper: networks and data of the paper; medium: full networks on Fashion-MNIST and "
+        "digits, hours on a GPU; laptop: small networks, minutes on two cores; smoke: tiny "
+        "networks, to try the program; default: laptop",
     )
     add("--data", type=path, metavar="DIR", help="the folder of the data; default: data")
     add(
         "--seeds",
         type=at_least(1, MOST_SEEDS),
         metavar="N",
-        help="train the seeds 0 to N-1 of every row; default: as the scale says",
+        help="train the seeds 0 to N-1 of every row; default: as many as the scale has",
     )
     add(
         "--rows",
         nargs="+",
         default=(),
         metavar="LABEL",
-        help="train only these rows; the page shows all, with what was trained before",
+        help="train only these rows; the page shows all, with their earlier runs",
     )
     add(
         "--out",
         type=path,
         metavar="DIR",
-        help="where everything is written; default: runs/reproduce/ and the scale",
+        help="the folder of the results; default: runs/reproduce/ and the scale",
     )
     add(
         "--workers",

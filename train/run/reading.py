@@ -169,7 +169,7 @@ def _is_record(record: Mapping[str, Any]) -> bool:
 
 
 def _is_epoch(record: Mapping[str, Any]) -> bool:
-    """Return whether a record is of an epoch; those of steps have had some of its keys, too."""
+    """Return whether a record is of an epoch; records of steps may have some of its keys."""
     return record.keys() >= set(OF_EPOCH) or not record.keys().isdisjoint(LOSSES)
 
 

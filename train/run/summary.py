@@ -25,7 +25,7 @@ class Summary(NamedTuple):
     """The results of a run; `rates` has mean firing rates by neuron layer, in order, and time step.
 
     Accuracies, `loss`, rates, `metrics` and `spikes` are measured on the test images, after the
-    last epoch where nothing else is said. `spikes` is the mean over all neurons of the integers
+    last epoch unless stated otherwise. `spikes` is the mean over all neurons of the integers
     that a neuron fires for an image, over all steps. `best_epoch` is the epoch with
     the best accuracy on the validation images, `validation_accuracy`, or on the test images for
     data without validation images. `epochs` is set for a run that was extended.

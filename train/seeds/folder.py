@@ -24,7 +24,7 @@ def name_folder(workdir: Path, seed: int) -> Path:
 def list_seeds(workdir: Path) -> list[int]:
     """Return the seeds that have a folder, in order."""
     names = [path.name.removeprefix(NAME) for path in workdir.glob(f"{NAME}*") if path.is_dir()]
-    # Not 01, which is no name of ours for 1.
+    # Seed 1 has the folder seed_1: a folder seed_01 is not ours.
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
 
@@ -44,7 +44,7 @@ def check_folder(config: ConfigDict, workdir: Path) -> None:
     there = list(workdir.iterdir()) if workdir.is_dir() else []
     if there and not any(path.is_dir() and path.name.startswith(NAME) for path in there):
         raise UserError(
-            f"{workdir} is not empty and not the folder of seeds; choose another --workdir."
+            f"{workdir} is not empty and has no folders of seeds; choose another --workdir."
         )
     for seed in list_seeds(workdir):
         folder = name_folder(workdir, seed)
@@ -62,9 +62,9 @@ def check_folder(config: ConfigDict, workdir: Path) -> None:
 def read_finished(config: Mapping[str, Any], workdir: Path, *, draw: bool) -> Summary | None:
     """Return the summary of the finished run with `config` in `workdir`, None if there is none.
 
-    With `draw` it must have figures. If keys differ that may change when a run resumes, such as
-    `metrics`, the run has to measure again, and None is returned. So it is for files that are
-    damaged: the training, which resumes, reports or replaces them.
+    With `draw` it must have figures. Returns None also if keys such as `metrics`, which may change
+    when a run resumes, differ, since they must be measured again, and for damaged files, which the
+    resumed training reports or replaces.
     """
     try:
         saved, found = read_json(workdir / "config.json", dict), read_summary(workdir)

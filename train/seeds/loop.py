@@ -1,7 +1,7 @@
-"""Several seeds of one config, top to bottom: one ordinary run after the other.
+"""Train several seeds of one config, one ordinary run after the other.
 
-All that does not depend on the seed is done once: the data are loaded, the network is traced and
-compiled. The start of a single run takes longer than the training of a small network.
+Work that does not depend on the seed is done once: loading the data, tracing and compiling the
+network. For a small network it takes longer than the training of one seed.
 """
 
 import time

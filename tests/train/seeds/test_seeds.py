@@ -128,7 +128,7 @@ def test_finished_seeds_are_only_read(trained, compiled, monkeypatch):
 
 
 @pytest.mark.slow
-def test_finished_seeds_measure_again_what_they_lack(trained, alone, tmp_path):
+def test_finished_seeds_measure_missing_metrics(trained, alone, tmp_path):
     shutil.copytree(trained, tmp_path / "seeds")
     (tmp_path / "seeds/seed_3/summary.json").write_text("{")
     (tmp_path / "seeds/seed_0/curves.png").unlink()
@@ -178,7 +178,7 @@ def test_seeds_are_never_added_to_a_folder_of_something_else(tmp_path, name):
     file = tmp_path / "there" / name
     file.parent.mkdir(parents=True)
     file.write_text("{}")
-    with pytest.raises(UserError, match="there is not empty and not the folder of seeds; choose"):
+    with pytest.raises(UserError, match="there is not empty and has no folders of seeds; choose"):
         check_folder(make_config(), tmp_path / "there")
 
 
