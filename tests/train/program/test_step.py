@@ -101,7 +101,7 @@ def test_evaluation_ignores_the_padding_of_the_last_batch(program, trained):
     assert index.size > TESTED and abs(each[index.ravel()].mean() - each.mean()) > 1e-3
 
 
-def test_the_spikes_are_those_of_a_mean_neuron():
+def test_spikes_are_averaged_over_all_neurons():
     # One image, two steps: a layer of 6 neurons that fire 3 of 4, one of 2 that fires -1.
     counts = {"a": (np.full((1, 2, 2, 3), 3.0), 4), "b": (np.array([[[0, -1], [0, 0]]]), 1)}
     layers = {

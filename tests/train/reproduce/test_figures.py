@@ -71,8 +71,8 @@ def test_a_figure_is_drawn_from_records_alone(name, tmp_path):
     [file] = write_figure(experiment, make_records(experiment), tmp_path)
     assert file == tmp_path / f"{name}.png"
     image = imread(file)
-    assert image[..., :3].std() > 0.05  # There is something on the paper,
-    assert image[..., 3].min() == 1  # and paper, so that it is readable on dark pages.
+    assert image[..., :3].std() > 0.05  # Something is drawn.
+    assert image[..., 3].min() == 1  # Opaque, so that it is readable on dark pages.
     before = file.read_bytes()
     write_figure(experiment, make_records(experiment), tmp_path)
     assert file.read_bytes() == before

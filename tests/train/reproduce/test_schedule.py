@@ -1,4 +1,4 @@
-"""The schedule with workers that only pretend: crashes, failures, and runs of other processes."""
+"""The schedule with fake workers: crashes, failures, and runs of other processes."""
 
 import threading
 from pathlib import Path

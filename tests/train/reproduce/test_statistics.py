@@ -13,7 +13,7 @@ from train.reproduce.statistics import (
 
 
 def draw_pairs(times: int, pairs: int, effect: float = 0.0) -> np.ndarray:
-    """Return `[times, 2, pairs]` accuracies; what a seed does to both cases is larger than theirs.
+    """Return `[times, 2, pairs]` accuracies; the effect of the seed on both cases is larger.
 
     The standard deviation of the paired differences is 1.
     """
@@ -45,7 +45,7 @@ def test_one_value_has_a_mean_and_no_interval():
 
 
 @pytest.mark.parametrize("values", [[], [1, np.nan], [np.inf, 1]])
-def test_estimate_refuses_what_has_no_mean(values):
+def test_estimate_refuses_no_values_and_values_that_are_not_finite(values):
     with pytest.raises(ValueError, match="finite numbers"):
         estimate_mean(values)
 
@@ -81,7 +81,7 @@ def test_equal_results_show_no_difference_and_equal_differences_are_no_test():
 
 
 @pytest.mark.parametrize("one, other", [([1], [2]), ([1, 2, 3], [1, 2]), ([1, np.nan], [1, 2])])
-def test_comparison_refuses_what_is_no_pair(one, other):
+def test_comparison_refuses_unpaired_values(one, other):
     with pytest.raises(ValueError):
         compare_pairs(one, other)
 

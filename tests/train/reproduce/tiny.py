@@ -1,4 +1,4 @@
-"""Tiny experiments for tests of train.reproduce, and a worker that only pretends to work."""
+"""Tiny experiments for tests of train.reproduce, and a fake worker."""
 
 import json
 import sys
