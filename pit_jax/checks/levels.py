@@ -47,7 +47,8 @@ def find_best_step(u: ArrayLike, *, levels: int) -> float:
     # No iteration increases the error. From the best candidate a few of them are enough.
     for _ in range(20):
         k = np.clip(np.floor(u / a + 0.5), 0, levels)
-        before, a = a, float(k @ u / (k @ k)) if k.any() else a
+        # Sums, not `@`: on a busy machine the threads of BLAS take longer than these few numbers.
+        before, a = a, float(np.sum(k * u) / np.sum(k * k)) if k.any() else a
         if abs(a - before) <= 1e-9 * a:
             break
     return a
@@ -78,7 +79,7 @@ def step_errors(
     product = (sums[-1] - sums[below]).sum(-1)
     square = ((2 * d - 1) * (u.size - below)).sum(-1)
     # The difference of large numbers can be a rounding error below 0.
-    return np.asarray(np.maximum(u @ u - 2 * steps * product + steps**2 * square, 0))
+    return np.asarray(np.maximum(np.sum(u**2) - 2 * steps * product + steps**2 * square, 0))
 
 
 def divide_errors(error: float, least: float) -> float:

@@ -24,7 +24,7 @@ MOST = 3.0
 # The starts that are tried for advice, in this order.
 STARTS = ("lsq", "covering", "released")
 # With this number of membranes in a layer and step, ratios are exact to 2 %.
-MEMBRANES = 2**15
+MEMBRANES = 2**13
 PAGE = "docs/guide/analyses.md, Levels"
 
 
@@ -68,8 +68,8 @@ def draw_membranes(layer: Rounding, step: int) -> Float[np.ndarray, "N C"]:
     """Return quantiles of the normal membranes of every channel, at one step."""
     mean, sd = (np.asarray(each[step], float) for each in (layer.mean, layer.sd))
     count = max(MEMBRANES // mean.size, 1)
-    # The golden ratio spreads the quantiles of few membranes per channel over all channels.
-    offset = (np.arange(mean.size) * 0.618034 + 0.5) % 1
+    # Together the channels have the quantiles of a single one with all of these membranes.
+    offset = (np.random.default_rng(0).permutation(mean.size) + 0.5) / mean.size
     return mean + sd * ndtri((np.arange(count)[:, None] + offset) / count)
 
 

@@ -21,6 +21,7 @@ from train import data
 from train.errors import UserError
 from train.loop import train
 from train.program.inputs import make_prepare
+from train.program.program import Program
 from train.program.state import TrainState
 from train.program.step import split_step_key
 from train.run.pretrained import load_pretrained
@@ -50,9 +51,19 @@ def make_config(folder) -> ConfigDict:
 
 
 @pytest.fixture(scope="module")
-def state(folder) -> TrainState:
+def program(folder) -> Program:
+    """Return the program of a run from the imported weights."""
+    return make_program_on(1, make_config(folder))
+
+
+@pytest.fixture(scope="module")
+def state(program) -> TrainState:
     """Return the first state of a run from the imported weights."""
-    return make_program_on(1, make_config(folder)).first_state()
+    return program.first_state()
+
+
+def test_the_rounding_of_the_first_batch_is_measured(program, state):
+    assert program.first_rounding().keys() == set(program.neuron_layers)
 
 
 def test_a_run_starts_with_imported_weights_and_statistics(state):
