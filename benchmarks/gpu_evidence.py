@@ -4,8 +4,8 @@ scripts/gpu_evidence.sh starts it, and lists what it needs. First comes a probe 
 the environment, the data, and the time of a training step, from which the epochs are chosen. Then
 come runs of four neurons, parity checks and the memory of Table 5, the most important first, each
 in a process of its own, several at once on a machine with many cores. Every result is written as
-soon as it is known, as a line of JSON that names the device. A repeated command skips the results that
-the file has for the same device, so the time limit only postpones the rest.
+soon as it is known, as a line of JSON that names the device. A repeated command skips the results
+that the file has for the same device, so the time limit only postpones the rest.
 """
 
 import argparse

@@ -18,7 +18,7 @@ class Group(NamedTuple):
     settings: str
 
 
-# Logs that no page of results needs are off.
+# Logs that no page of results needs.
 LEAN = "tensorboard=False health.every_epochs=0 log_every=0"
 # A run of seconds saves only its first and last state; if it is killed, it starts from scratch.
 SHORT = f"{LEAN} checkpoints.seconds_apart=1e9"
