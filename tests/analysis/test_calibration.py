@@ -40,7 +40,7 @@ def begin(neuron, steps=1, **keys):
 
 
 def test_normal_membranes_get_their_best_step():
-    """A neuron alone: for u ~ N(0, 1) and four levels the best step is 0.535."""
+    """Calibrate a single neuron: for u ~ N(0, 1) and four levels the best step is 0.535."""
     x = jax.random.normal(jax.random.key(0), (4096, 1, 3)) * jnp.array([1.0, 2.0, 0.1])
     neuron = PIT(levels=4)
     found, report = calibrate(neuron, jit_once(neuron.init)(jax.random.key(0), x), x)
@@ -88,6 +88,10 @@ def test_the_report_has_accuracies_with_labels_only():
     lines = str(report).splitlines()
     assert lines[1].startswith("PIT_0") and len(lines) == 4
     assert lines[-1].endswith("-> 100.00%")
+    _, of_pair = calibrate(model, variables, (x, labels))
+    assert of_pair == report
+    with pytest.raises(ValueError, match=r"labels must have the shape \(256,\) of the batch"):
+        calibrate(model, variables, x, labels[:5])
     _, report = calibrate(model, variables, x)
     assert report.accuracy_before is None and "accuracy" not in str(report)
 

@@ -105,7 +105,10 @@ def _compare_counts(claim: "Claim", better: float, worse: float) -> Verdict:
 
 
 def _compare_runs(claim: "Claim", better: Result, worse: Result) -> Comparison | None:
-    """Return the paired comparison; None for counts, which are the same for every seed."""
+    """Return the paired comparison; None for counts, which are the same for every seed.
+
+    Raises Untested, with the reason, if there is no test.
+    """
     measure = claim.measure
     # A slow case may have fewer seeds than the other; the first ones are shared.
     seeds = range(min(len(better.seeds), len(worse.seeds)))

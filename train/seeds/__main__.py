@@ -35,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 after runs that finished, or were stopped and saved.
+    """Train the seeds, and print the results of all finished seeds in the folder; return 0.
 
-    The results are those of all finished seeds in the folder, also of earlier commands.
+    Raises UserError for a mistake of the user, and SeedsFailed after the results if a seed failed.
     """
     config, workdir = args.config, args.workdir
     if "seed" in args.overrides:

@@ -75,7 +75,10 @@ def to_ilif(
 
 
 def _find_factories(model: Any) -> dict[str, Any]:
-    """Return the fields of a network that make its neurons, for I-LIF neurons instead."""
+    """Return factories of I-LIF neurons for the fields of a network that make its neurons.
+
+    Raises ValueError for other neurons, and for a model without such a field.
+    """
     names = [each.name for each in fields(model)] if isinstance(model, nn.Module) else []
     made = {
         name: getattr(model, name)()
@@ -172,7 +175,10 @@ class _Walk:
     def _rescale_layer(
         self, operation: Operation, read: np.ndarray, returned: np.ndarray
     ) -> dict[Path, Any]:
-        """Return the variables of a layer that reads and returns values in these units `[C]`."""
+        """Return the variables of a layer that reads and returns values in these units `[C]`.
+
+        Raises ValueError for a norm without a scale.
+        """
         path, module = _get_layer_path(operation), operation.params["module"]
         if isinstance(module, NORMS):
             # x = read x': (x - mean) / sd = (x' - mean / read) read / sd.
@@ -247,7 +253,7 @@ class _Walk:
         return group
 
     def _join(self, a: _Unit, b: _Unit, operation: Operation) -> None:
-        """Give the two terms of a sum the same unit."""
+        """Give the two terms of a sum the same unit; raise ValueError if their channels differ."""
         if a.repeats != b.repeats:
             raise ValueError(
                 f"to_ilif has no rule for a sum of positions and channels, "

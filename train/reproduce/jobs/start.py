@@ -105,7 +105,10 @@ def _list_probes(
 
 
 def _skip_missing(plan: WorkPlan, probes: Probes) -> WorkPlan:
-    """Return the plan without the runs whose data are missing, and print which and why."""
+    """Return the plan without the runs whose data are missing, and print which and why.
+
+    Raises UserError if no run is left.
+    """
     skipped = [task for task in plan.tasks if task.seeds and task.data in probes.missing]
     for reason in dict.fromkeys(probes.missing.values()):
         rows = [task.case.label for task in skipped if probes.missing[task.data] == reason]
