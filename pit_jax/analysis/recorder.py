@@ -63,9 +63,14 @@ def recorder(
             for path, layer in layers.items()
         }
 
+    # The layers in their order, for each shape: finding them traces the whole network.
+    known: dict[Any, list[str]] = {}
+
     def record(variables: Mapping[str, Any], x: Array) -> dict[str, LayerRecording]:
         """Return the recording of each neuron layer."""
-        seen = run(variables, x)
+        seen, kind = run(variables, x), (x.shape, x.dtype)
+        if kind not in known:
+            known[kind] = neuron_layers(model, variables, x)
         return {
             layer: LayerRecording(
                 seen[layer]["membrane"],
@@ -76,7 +81,7 @@ def recorder(
                 seen[layer].get("scale"),
                 seen[layer].get("rounded"),
             )
-            for layer in neuron_layers(model, variables, x)
+            for layer in known[kind]
         }
 
     return record

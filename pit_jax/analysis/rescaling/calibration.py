@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict, freeze
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from pit_jax.analysis.levels import take_membranes
 from pit_jax.analysis.recorder import LayerRecording, recorder
@@ -57,8 +58,8 @@ class CalibrationReport:
 def calibrate(
     model: nn.Module,
     variables: Mapping[str, Any],
-    batch: Float[Array, "B ..."],
-    labels: Int[Array, " B"] | None = None,
+    batch: Any,
+    labels: ArrayLike | None = None,
 ) -> tuple[Mapping[str, Any], CalibrationReport]:
     """Return the variables with calibrated scales, and a report of the effect on the batch.
 
@@ -70,13 +71,19 @@ def calibrate(
     Args:
         model: a network whose neurons have scales.
         variables: its variables; they are not changed, and the result has their type.
-        batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]`, as the network takes them. One
-            forward pass is run for each layer and step.
-        labels: the classes of the batch, for the accuracies of the report.
+        batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]`, as the network takes them, or a
+            pair of these and their labels. One forward pass is run for each layer and step.
+        labels: the classes `[B]` of the batch, for the accuracies of the report.
 
-    Raises ValueError for a network without such a scale, and for PITFull, which mixes the channels
-    before it rounds.
+    Raises ValueError for a network without such a scale, for PITFull, which mixes the channels
+    before it rounds, and for labels of another number than the images.
     """
+    if isinstance(batch, tuple | list):
+        batch, labels = batch
+    if labels is not None and np.shape(labels) != (len(batch),):
+        raise ValueError(
+            f"labels must have the shape {(len(batch),)} of the batch, got {np.shape(labels)}."
+        )
     record = recorder(model)
     first = record(variables, batch)
     leaves, found = _list_scales(first, variables)
@@ -162,7 +169,7 @@ def _measure_accuracy(
     model: nn.Module,
     variables: Mapping[str, Any],
     batch: Float[Array, "B ..."],
-    labels: Int[Array, " B"] | None,
+    labels: ArrayLike | None,
 ) -> float | None:
     """Return the share of the batch whose class has the largest mean logit over the steps."""
     if labels is None:
