@@ -91,4 +91,6 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(file, dict) or {}
+    if not all(isinstance(value, list | dict) for value in found.values()):
+        raise UserError(f"{file} is not of train.reproduce; restore it or move it away.")
     return found

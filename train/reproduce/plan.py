@@ -87,8 +87,8 @@ def make_plan(
     `seeds` replaces the number of seeds of every case. Raises UserError for an unknown name or
     label.
     """
-    names = list_names() if ALL in names else tuple(dict.fromkeys(names))
-    experiments = tuple(load_experiment(name, scale) for name in names)
+    found = dict.fromkeys((*list_names(), *names) if ALL in names else names)
+    experiments = tuple(load_experiment(name, scale) for name in found if name != ALL)
     _check_rows(experiments, rows)
     tasks: dict[str, WorkTask] = {}
     for experiment in experiments:

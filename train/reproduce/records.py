@@ -4,7 +4,9 @@ Pages are made from records alone, so they can be made again from committed reco
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ FOLDER = "records"
 # The keys of a record in their order, and those that all its runs must share.
 KEYS = ("label", "config", "overrides", "command", "code", "data", "environment", "measures")
 COMMON = ("config", "code", "data")
+# Numbers that every finished run has.
+NUMBERS = ("accuracy", "spikes", "seconds")
 
 
 def find_record(out: Path, slug: str) -> Path:
@@ -34,9 +38,48 @@ def read_record(out: Path, slug: str) -> dict[str, Any] | None:
     """
     file = find_record(out, slug)
     found: dict[str, Any] | None = read_json(file, dict)
-    if found is not None and not isinstance(found.get("runs"), dict):
+    if found is not None and not _is_record(found):
         raise UserError(f"{file} is not a record of train.reproduce; restore it or move it away.")
     return None if found is None else {"slug": slug, **found}
+
+
+def _is_record(found: Mapping[str, Any]) -> bool:
+    runs = found.get("runs")
+    return isinstance(runs, dict) and all(
+        seed.isdecimal() and isinstance(run, dict) and _is_run(run) for seed, run in runs.items()
+    )
+
+
+def _is_run(run: Mapping[str, Any]) -> bool:
+    if "failed" in run:
+        return isinstance(run["failed"], str)
+    # NaN is not below infinity.
+    finite = all(isinstance(run.get(key), Real) and abs(run[key]) < math.inf for key in NUMBERS)
+    measures, measured = run.get("measures", {}), run.get("measured", [])
+    return finite and isinstance(measures, dict) and isinstance(measured, list)
+
+
+def check_code(out: Path, common: Mapping[str, Any]) -> None:
+    """Raise UserError if other code than that of `common` has made a record in `out`.
+
+    All records of a folder have the same commit, and those of the same page of configs/ the same
+    hash.
+    """
+    code, page = common["code"], _find_page(common)
+    for file in sorted((out / FOLDER).glob("*.json")):
+        record = read_record(out, file.stem) or {}
+        other = record.get("code") or code
+        if other["commit"] != code["commit"] or (_find_page(record) == page and other != code):
+            raise UserError(
+                f"{file} was made with other code, of commit {other['commit']}; the sources in "
+                f"{out} are of {code['commit']}. Choose another --out."
+            )
+
+
+def _find_page(record: Mapping[str, Any]) -> str:
+    """Return the page of the command of a record, without its variant; empty if it has none."""
+    _, _, page = str(record.get("command", "")).partition(" --config ")
+    return page.split()[0].split(":")[0] if page.split() else ""
 
 
 def read_records(experiment: "Experiment", out: Path) -> dict[str, dict[str, Any]]:

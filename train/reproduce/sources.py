@@ -21,6 +21,8 @@ from ..run.environment import find_commit
 from .locks import hold_lock
 
 FOLDER, MANIFEST = "sources", "manifest.json"
+# The folder of the runs that started from them.
+RUNS = "runs"
 # The package of the trainer: `train` in a clone, `pit_jax.train` in a wheel.
 TRAINER = __package__.rpartition(".")[0]
 IGNORED = shutil.ignore_patterns("__pycache__", ".*")
@@ -37,11 +39,16 @@ class Sources(NamedTuple):
 def take_sources(out: Path) -> Sources:
     """Return the sources in `out`; copy the running ones there if it has none.
 
-    Raises UserError if the copy has been changed.
+    Raises UserError if the copy has been changed, or is missing where runs have started from it.
     """
     folder = out / FOLDER
     with hold_lock(out, FOLDER):
         if not folder.exists():
+            if any((out / RUNS).glob("*")):
+                raise UserError(
+                    f"{folder} is missing, from which the runs in {out / RUNS} have started. "
+                    "Restore it, or choose another --out."
+                )
             with write_folder(folder) as part:
                 _copy(part)
     return verify_sources(folder)
@@ -51,8 +58,8 @@ def verify_sources(folder: Path) -> Sources:
     """Return the sources in `folder`; raise UserError if they are not what was copied."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        sources = Sources(folder, manifest["commit"], manifest["files"])
-    except (OSError, ValueError, KeyError) as error:
+        sources = Sources(folder, str(manifest["commit"]), dict(manifest["files"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder / MANIFEST} is missing or damaged ({error}). Choose another --out."
         ) from error

@@ -1,5 +1,6 @@
 """Plans: shared runs, slugs, seeds and rows."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.train.reproduce.tiny import CITED, PIT, SHORT, make_experiment, use_experiments
 from train.errors import UserError
 from train.reproduce.plan import find_slug, make_plan
-from train.reproduce.records import read_record, write_run
+from train.reproduce.records import check_code, read_record, write_run
 
 RUN = {"accuracy": 0.5, "spikes": 0.1, "loss": 1.0, "parameters": 3, "seconds": 1.0}
 COMMON = {"label": "a", "config": {"b": 1}, "code": {"sha256": "c"}, "data": {"sha256": "d"}}
@@ -66,8 +67,9 @@ def test_rows_choose_what_is_trained_and_an_unknown_row_names_the_nearest(monkey
 
 @pytest.mark.parametrize("name, reason", [("table1", "formulas"), ("table99", "table2, table3")])
 def test_other_names_are_refused_with_the_reason(name, reason, tmp_path):
-    with pytest.raises(UserError, match=reason):
-        make_plan([name], "smoke", tmp_path, None, ())
+    for names in ([name], ["all", name]):
+        with pytest.raises(UserError, match=reason):
+            make_plan(names, "smoke", tmp_path, None, ())
 
 
 def test_records_are_merged_in_the_order_of_seeds_and_names(tmp_path):
@@ -93,11 +95,50 @@ def test_runs_of_other_configs_code_or_data_are_never_mixed(key, tmp_path):
         write_run(tmp_path, "slug", COMMON | {key: {"sha256": "other"}}, 1, RUN)
 
 
-def test_a_damaged_record_is_reported(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"runs": 5},
+        {"runs": {"0": 5}},
+        {"runs": {"x": RUN}},
+        {"runs": {"0": {"failed": None}}},
+        {"runs": {"0": RUN | {"accuracy": "0.5"}}},
+        {"runs": {"0": RUN | {"accuracy": float("nan")}}},
+        {"runs": {"0": {"accuracy": 0.5}}},
+        {"runs": {"0": RUN | {"measures": []}}},
+    ],
+)
+def test_a_damaged_record_is_reported(content, tmp_path):
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "slug.json").write_text("[]")
+    (tmp_path / "records" / "slug.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="restore it or move it away"):
         read_record(tmp_path, "slug")
+
+
+@pytest.mark.parametrize(
+    "change, page, other",
+    [
+        ({}, "digits:ours", False),
+        ({"commit": "b"}, "digits:ours", True),
+        ({"commit": "b"}, "smoke:ours", True),
+        ({"sha256": "b"}, "digits:ours", True),
+        # Another page imports other modules.
+        ({"sha256": "b"}, "smoke:ours", False),
+    ],
+)
+def test_a_folder_with_records_of_other_code_is_refused(change, page, other, tmp_path):
+    code = {"commit": "a", "sha256": "a"}
+    command = "python -m train.main --config {} --config.epochs=1"
+    own = COMMON | {"code": code, "command": command.format("digits:lif")}
+    write_run(
+        tmp_path, "slug", own | {"code": code | change, "command": command.format(page)}, 0, RUN
+    )
+    if other:
+        with pytest.raises(UserError, match="was made with other code, of commit"):
+            check_code(tmp_path, own)
+    else:
+        check_code(tmp_path, own)
 
 
 def test_a_folder_without_records_has_none(tmp_path):

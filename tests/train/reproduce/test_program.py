@@ -134,6 +134,21 @@ def test_a_changed_copy_of_the_sources_is_refused(change, table, tmp_path, capsy
     assert f"was changed: train/loop{'s' * (change == 'add')}.py" in capsys.readouterr().err
 
 
+def test_runs_whose_sources_are_missing_are_refused(table, tmp_path, capsys):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "runs" / find_slug("table7", PIT)).mkdir(parents=True)
+    assert reproduce(tmp_path, "table7") == 2
+    assert "sources is missing, from which the runs in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pages", ["[]", '{"table7.md": 5}'])
+def test_a_damaged_list_of_pages_is_reported(pages, table, tmp_path, capsys):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "pages.json").write_text(pages)
+    assert reproduce(tmp_path, "table7") == 2
+    assert "restore it or move it away" in capsys.readouterr().err
+
+
 def test_later_starts_use_the_copy_of_the_first(tmp_path, monkeypatch):
     sources = take_sources(tmp_path)
     assert list_changes(sources) == [] and "configs/digits.py" in sources.files

@@ -26,13 +26,12 @@ from ...seeds.loop import SeedsFailed, train_seeds
 from .. import counting, measures
 from ..locks import try_lock
 from ..plan import resolve
-from ..records import find_failure, is_done, read_record, write_count, write_run
-from ..sources import FOLDER, hash_sources, list_imported, list_pages, verify_sources
+from ..records import check_code, find_failure, is_done, read_record, write_count, write_run
+from ..sources import FOLDER, RUNS, hash_sources, list_imported, list_pages, verify_sources
 from .probe import hash_data, load_data, measure_cost
 
 Send = Callable[..., None]
 MOST_CHARACTERS = 300
-RUNS = "runs"
 # These differ between commands, or are recorded as the code.
 NOT_RECORDED = ("commit", "arguments")
 _imported: set[str] = set()
@@ -196,11 +195,14 @@ def make_config(job: Mapping[str, Any]) -> ConfigDict:
 
 
 def make_common(job: Mapping[str, Any], page: str) -> dict[str, Any]:
-    """Return the record of a job without its runs."""
+    """Return the record of a job without its runs.
+
+    Raises UserError if other records of the folder were made with other code.
+    """
     sources = verify_sources(Path(job["out"]) / FOLDER)
     environment = describe_environment()
     names = {*_imported, *list_pages(sources, page)}
-    return {
+    common = {
         "label": job["label"],
         "config": job["config"],
         "overrides": job["overrides"],
@@ -211,6 +213,8 @@ def make_common(job: Mapping[str, Any], page: str) -> dict[str, Any]:
             {key: value for key, value in environment.items() if key not in NOT_RECORDED}
         ],
     }
+    check_code(Path(job["out"]), common)
+    return common
 
 
 def explain(error: Exception, out: Path) -> str:
