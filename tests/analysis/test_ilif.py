@@ -127,6 +127,34 @@ def test_a_network_of_your_own_has_a_twin(x64):
     assert_twin_is_equal(model, variables, x, *to_ilif(model, variables))
 
 
+class Wrapped(nn.Module):
+    """A network whose last layer, or whose neuron, is not one plain layer."""
+
+    reuse: bool
+    neuron: type = PIT4
+
+    @nn.compact
+    def __call__(self, x):
+        neuron = self.neuron()
+        x = neuron(nn.Dense(4)(x)[:, None])
+        if self.reuse:
+            return nn.Dense(3)(neuron(nn.Dense(4)(x)))
+        return nn.WeightNorm(nn.Dense(3))(x)
+
+
+@pytest.mark.parametrize(
+    "reuse, reason",
+    [
+        (True, "PIT_0_call2 is a further call of a layer"),
+        (False, "computes the weights of .*Dense_1 from its variables, as nn.WeightNorm"),
+    ],
+)
+def test_layers_called_twice_and_computed_weights_are_refused(reuse, reason):
+    model, x = Wrapped(reuse), jnp.ones((2, 5))
+    with pytest.raises(ValueError, match=reason):
+        to_ilif(model, draw_variables(model, x), x.shape)
+
+
 @pytest.mark.parametrize(
     "name, fields, reason",
     [

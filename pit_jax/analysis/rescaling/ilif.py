@@ -144,6 +144,7 @@ class _Walk:
 
     def __init__(self, outline: Outline, variables: Mapping[str, Any]) -> None:
         self.flat: dict[Path, Any] = flatten_dict(variables)
+        self.constants = outline.constants
         self.parents: list[int] = []
         self.known: dict[int, tuple[np.ndarray, str]] = {}
         self.units: dict[Any, _Unit] = {}
@@ -221,20 +222,29 @@ class _Walk:
 
     def _follow_layer(self, operation: Operation, before: _Unit) -> _Unit:
         path, module = _get_layer_path(operation), operation.params["module"]
-        after = self._make_group()
-        if isinstance(module, SCALED):
+        after, name = self._make_group(), "/".join(path)
+        is_neuron = isinstance(module, SCALED)
+        is_rescaled = isinstance(module, RESCALED) and getattr(module, "axis", -1) == -1
+        if not is_neuron and not is_rescaled:
+            raise ValueError(f"{name} is a {type(module).__name__}, for which to_ilif has no rule.")
+        # The outline gives later calls paths of their own, which have no variables.
+        if not any(key[1:-1] == path for key in self.flat):
+            raise ValueError(
+                f"{name} is a further call of a layer; to_ilif takes layers that are called once."
+            )
+        # After x and the traced output come the variables.
+        if not all(is_in(v, self.constants) for v in operation.inputs[2:]):
+            raise ValueError(
+                f"the network computes the weights of {name} from its variables, as nn.WeightNorm "
+                "does; to_ilif takes layers that use their variables as they are."
+            )
+        if is_neuron:
             a = self._read_scale(path)
             self.neurons.append(path)
-            self._require(before, a, f"the membranes of {'/'.join(path)}")
-            self._require(after, a, f"the spikes of {'/'.join(path)}")
-        elif isinstance(module, RESCALED) and getattr(module, "axis", -1) == -1:
-            if not any(key[1:-1] == path for key in self.flat):
-                raise ValueError(f"the layer {'/'.join(path)} is used twice; to_ilif needs two.")
-            self.layers.append((operation, before, after))
+            self._require(before, a, f"the membranes of {name}")
+            self._require(after, a, f"the spikes of {name}")
         else:
-            raise ValueError(
-                f"{'/'.join(path)} is a {type(module).__name__}, for which to_ilif has no rule."
-            )
+            self.layers.append((operation, before, after))
         return after
 
     def _read_scale(self, path: Path) -> np.ndarray:
