@@ -1,5 +1,7 @@
 """The use of levels equals counts by hand; the errors of steps equal closed forms and a search."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,16 @@ def test_no_other_step_has_less_error(levels):
         if best > 1e-9:
             expected = compute_error(u, 0.7, levels) / best
             assert error_ratio(u, s, levels=levels) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("u", [[1.0, 2.0], [3.0], [0.1, 5.0, 5.1], [1.0, 1.0, 3.0, 7.0]])
+def test_few_membranes_get_a_step_without_error_where_one_exists(u):
+    """Search all counts: the best step of each is Σ k u / Σ k²."""
+    counts = np.array(list(itertools.product(range(4), repeat=len(u))))[1:]
+    steps = counts @ u / (counts**2).sum(1)
+    least = min(compute_error(np.array(u), a, 3) for a in steps if a > 0)
+    found = compute_error(np.array(u), find_best_step(u, levels=3), 3)
+    assert found <= least + 1e-4 * np.square(u).sum()
 
 
 def test_errors_without_positive_membranes_are_nan():

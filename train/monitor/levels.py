@@ -32,7 +32,7 @@ def explain_rounding(found: Mapping[str, Rounding], config: ConfigDict) -> list[
     """Return a warning if the rounding error of a layer is above `MOST` times the least one.
 
     `found` has the membranes of the first batch. The warning names the worst layer and a start with
-    less error. The list is empty if there is nothing to warn of.
+    less error. The list is empty if all layers are below the limit.
     """
     layers: dict[str, Rounding] = jax.device_get(dict(found))
     ratios = {name: measure_ratios(each) for name, each in layers.items()}
@@ -44,8 +44,8 @@ def explain_rounding(found: Mapping[str, Rounding], config: ConfigDict) -> list[
     where = f"{worst}, step {step + 1}" if len(ratios[worst]) > 1 else worst
     return [
         f"the levels of {len(bad)} of {len(ratios)} layers do not fit their membranes: the squared "
-        f"rounding error of {where} is {bad[worst]:.1f} times the error of the best step (over "
-        f"{MOST:g}), for normal membranes with the mean and deviation of the first batch. "
+        f"rounding error of {where} is {bad[worst]:.1f} times the error of the best step (the "
+        f"limit is {MOST:g}), for normal membranes with the mean and deviation of the first batch. "
         f"{_advise(layers[worst], step, config)} See {PAGE}."
     ]
 
@@ -84,7 +84,8 @@ def _advise(layer: Rounding, step: int, config: ConfigDict) -> str:
     name, start = (normalize_section(config.neuron).get(key) for key in ("name", "scale_init"))
     levels, u = int(layer.levels), draw_membranes(layer, step)
     if name == "ILIF":
-        gain = 1 / find_best_step(u, levels=levels)
+        norm = normalize_section(config.get("model", {}).get("norm", {}))
+        gain = norm.get("gain", 1.0) / find_best_step(u, levels=levels)
         return (
             f"It would be least with --config.model.norm.gain={gain:.2g}, in a network whose "
             "neurons follow a norm, or with a learned scale: --config.neuron.name=PIT "

@@ -36,7 +36,7 @@ def make_config(name="PIT", **keys) -> ConfigDict:
 
 @pytest.mark.parametrize("levels", [1, 2, 4, 8])
 @pytest.mark.parametrize("start", RATIOS)
-def test_only_starts_above_three_times_the_least_error_are_warned_of(start, levels):
+def test_only_starts_above_three_times_the_least_error_are_reported(start, levels):
     layer = make_layer(start, levels)
     (ratio,) = measure_ratios(layer)
     assert ratio == pytest.approx(RATIOS[start][levels], rel=0.02)
@@ -50,7 +50,7 @@ def test_a_warning_names_the_worst_layer_and_step_and_a_better_start():
     layers = {"a/PIT_0": make_layer("lsq", 4), "b/PIT_0": make_layer("three_sigma", 4), "c": late}
     (text,) = explain_rounding(layers, make_config(scale_init="three_sigma"))
     assert text.startswith("the levels of 2 of 3 layers do not fit their membranes")
-    assert "rounding error of c, step 2 is" in text and "(over 3)" in text
+    assert "rounding error of c, step 2 is" in text and "(the limit is 3)" in text
     assert "It would be 1.7 times with --config.neuron.scale_init=lsq." in text
 
 
@@ -61,12 +61,19 @@ def test_a_neuron_without_scale_gets_a_gain_or_pit():
     assert "--config.neuron.name=PIT --config.neuron.scale_init=lsq" in text
 
 
+def test_the_gain_is_relative_to_the_gain_of_the_config():
+    config = make_config("ILIF")
+    config.model = {"norm": {"name": "batch_norm", "gain": 2.0}}
+    (text,) = explain_rounding({"ILIF_0": make_layer("ones", 8)}, config)
+    assert re.search(r"--config.model.norm.gain=6\.[2-4],", text)
+
+
 def test_own_neurons_are_sent_to_calibrate():
     (text,) = explain_rounding({"a": make_layer("ones", 8)}, make_config("my.module:Mine"))
     assert "pit_jax.analysis.calibrate" in text and "scale_init" not in text
 
 
-def test_layers_that_never_fire_and_networks_without_rounding_are_not_warned_of():
+def test_layers_that_never_fire_and_networks_without_rounding_are_not_reported():
     silent = make_layer("ones", 4)._replace(mean=np.full((1, 4), -9.0), sd=np.zeros((1, 4)))
     assert measure_ratios(silent) == [0.0]
     assert (
