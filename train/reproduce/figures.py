@@ -13,21 +13,26 @@ if TYPE_CHECKING:
 
     from configs.scales import Experiment
 
-# The measures of each run in the order of seeds, by the label of its case; no empty lists.
+# The measures of each run in the order of seeds, by the label of its case: {} if it is missing or
+# failed. There are no cases without any measure.
 Measured = Mapping[str, list[dict[str, Any]]]
 
 
 def write_figure(
-    experiment: "Experiment", records: Mapping[str, Mapping[str, Any]], out: Path
+    experiment: "Experiment",
+    records: Mapping[str, Mapping[str, Any]],
+    out: Path,
+    seeds: int | None = None,
 ) -> list[Path]:
     """Write the picture that an experiment draws from further measures; return the files.
 
-    `records` are the records of the cases by label. A picture is skipped if no run has its
-    measure. A table gets a picture of the use of levels if its runs measured it.
+    `records` are the records of the cases by label; `seeds` replaces the number of seeds that the
+    cases name. A picture is skipped if no run has its measure, and a case is not drawn as a mean if
+    one of its runs is missing. A table gets a picture of the use of levels if its runs measured it.
     """
     from .pages.figure import save_png
 
-    measured = read_measured(experiment, records)
+    measured = read_measured(experiment, records, seeds)
     files = []
     # A run that another experiment shares may have measures that only that experiment draws.
     asked = {measure.split(":")[0] for case in experiment.cases for measure in case.measures}
@@ -41,14 +46,15 @@ def write_figure(
 
 
 def read_measured(
-    experiment: "Experiment", records: Mapping[str, Mapping[str, Any]]
+    experiment: "Experiment", records: Mapping[str, Mapping[str, Any]], seeds: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the measures of the finished runs of each case, in the order of their seeds."""
+    """Return the measures of each run of the cases that have any, in the order of their seeds."""
     found = {}
     for case in experiment.cases:
         runs = records.get(case.label, {}).get("runs", {})
-        measures = [runs[seed].get("measures") for seed in sorted(runs, key=int)]
-        if measures := [each for each in measures if each]:
+        wanted = range(seeds or case.seeds)
+        measures = [runs.get(str(seed), {}).get("measures", {}) for seed in wanted]
+        if any(measures):
             found[case.label] = measures
     return found
 
@@ -58,7 +64,7 @@ def draw_learning(measured: Measured) -> "Figure | None":
     from pit_jax.analysis.plots.learning import curves
 
     drawn = {}
-    for label, runs in _select(measured, "test_accuracy_curve").items():
+    for label, runs in _select_complete(measured, "test_accuracy_curve").items():
         epochs = np.array(runs[0]["epochs"], float)
         panels = []
         for key, scale in (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100)):
@@ -106,7 +112,7 @@ def draw_rates(measured: Measured) -> "Figure | None":
     """Draw mean firing rates over the seeds, by layer and by step (Fig. 6)."""
     from pit_jax.analysis.plots.rates import compare
 
-    found = _select(measured, "rates")
+    found = _select_complete(measured, "rates")
     drawn = {
         f"{label}, mean of {_count(runs, 'seed')}": {
             layer: np.mean([run["rates"][layer] for run in runs], axis=0)
@@ -196,6 +202,13 @@ def _select(measured: Measured, key: str) -> dict[str, list[dict[str, Any]]]:
     """Return the runs that have a measure, without cases that have no such run."""
     found = {label: [run for run in runs if key in run] for label, runs in measured.items()}
     return {label: runs for label, runs in found.items() if runs}
+
+
+def _select_complete(measured: Measured, key: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs of the cases whose runs all have a measure: no mean hides a missing run."""
+    return {
+        label: list(runs) for label, runs in measured.items() if all(key in run for run in runs)
+    }
 
 
 def _count(runs: list[dict[str, Any]], what: str) -> str:

@@ -96,6 +96,28 @@ def test_runs_without_the_measure_are_not_drawn():
     assert list(read_measured(experiment, records)) == [second]
 
 
+def test_seeds_that_were_not_asked_for_are_not_drawn():
+    experiment = load("figure6", "smoke")
+    records = make_records(experiment, seeds=5)
+    assert {len(runs) for runs in read_measured(experiment, records).values()} == {2}
+    assert {len(runs) for runs in read_measured(experiment, records, 3).values()} == {3}
+
+
+@pytest.mark.parametrize("name, function", [("learning", draw_learning), ("rates", draw_rates)])
+@pytest.mark.parametrize("run", [None, {"failed": "NaN"}, {"accuracy": 0.5}])
+def test_a_mean_over_the_seeds_is_not_drawn_if_a_run_is_missing(name, function, run):
+    experiment = load({"learning": "figure3", "rates": "figure6"}[name], "smoke")
+    records = make_records(experiment)
+    first, *others = records
+    runs = {"0": records[first]["runs"]["0"]} | ({"1": run} if run else {})
+    records[first] = {"runs": runs}
+    found = function(read_measured(experiment, records))
+    labels = {line.get_label() for axes in found.axes for line in axes.lines}
+    labels |= {text.get_text() for legend in found.legends for text in legend.texts}
+    assert not any(label.startswith(first) for label in labels)
+    assert all(any(label.startswith(other) for label in labels) for other in others)
+
+
 def draw(function, key: str, *others: dict):
     return function({"a": [MEASURES[key], *others], "b": [MEASURES[key]]})
 

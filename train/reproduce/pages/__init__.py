@@ -33,7 +33,7 @@ def write_pages(
     """
     name = experiment.name
     page = make_page(experiment, records, seeds, scale)
-    pictures = [*_draw_means(page, out), *write_figure(experiment, records, out)]
+    pictures = [*_draw_means(page, out), *write_figure(experiment, records, out, seeds)]
     files = {
         f"{name}.md": format_page(page, [picture.name for picture in pictures]),
         f"{name}.csv": format_csv(page),
