@@ -11,7 +11,7 @@ from pit_jax.display import print_text, show_name
 from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
-from .folder import check_folder, publish
+from .folder import check_folder, explain_disk_errors, publish
 from .jobs.start import train_missing
 from .plan import WorkTask, make_plan
 from .records import read_records
@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
     mistake of the user, and Stopped after a signal.
     """
     out = (args.out or UNDER / args.scale).absolute()
+    with explain_disk_errors(out):
+        return reproduce(args, out)
+
+
+def reproduce(args: argparse.Namespace, out: Path) -> int:
+    """Do what `run` does in the folder `out`; raise OSError if it cannot be written."""
     plan = make_plan(args.names, args.scale, out, args.seeds, args.rows)
     check_folder(out, [experiment.name for experiment in plan.experiments])
     out.mkdir(parents=True, exist_ok=True)

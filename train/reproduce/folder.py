@@ -2,13 +2,15 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import hash_content, hash_file, write_atomically
 from ..run.reading import read_json
+from ..run.workdir import find_disk_error
 from .locks import FOLDER as LOCKS
 from .locks import hold_lock
 from .pages import write_pages
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
 # The hash of the data by section of a config, and the hashes of the pages that were written here.
 DATA, PAGES = "data.json", "pages.json"
 SUFFIXES = ("md", "csv", "tex", "png")
+
+
+@contextmanager
+def explain_disk_errors(out: Path) -> Iterator[None]:
+    """Raise UserError if the block cannot write: no permission, a full or a read-only disk."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror if isinstance(error, PermissionError) else find_disk_error(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"cannot write to {out} ({reason}). Fix this and repeat the command, or choose another "
+            "--out."
+        ) from error
 
 
 def check_folder(out: Path, names: list[str]) -> None:

@@ -60,7 +60,7 @@ def _is_run(run: Mapping[str, Any]) -> bool:
 
 
 def check_code(out: Path, common: Mapping[str, Any]) -> None:
-    """Raise UserError if other code than that of `common` has made a record in `out`.
+    """Raise UserError if a record in `out` was made with other code than `common`.
 
     All records of a folder have the same commit, and those of the same page of configs/ the same
     hash.

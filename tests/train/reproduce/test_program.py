@@ -1,8 +1,10 @@
 """The program from its command to its pages, with tiny networks."""
 
+import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +121,28 @@ def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):
     assert reproduce(tmp_path, "table7") == 2
     assert "is not empty and has no results of train.reproduce" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "Read-only file system"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied"),
+        # As from copying a folder.
+        (shutil.Error([("a", "b", f"[Errno 28] {os.strerror(errno.ENOSPC)}: 'a'")]), "No space"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_reported(error, reason, table, tmp_path, capsys):
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    table.setattr(copy, "_copy", fail)
+    assert reproduce(tmp_path, "table7") == 2
+    assert f"cannot write to {tmp_path} ({reason}" in capsys.readouterr().err
+    table.setattr(copy, "_copy", lambda part: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reproduce(tmp_path, "table7")
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "remove"])
