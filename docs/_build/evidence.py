@@ -8,133 +8,33 @@ The pages of `docs/evidence/laptop` and its records come from `python -m train.r
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
-from configs.claims import COMPARISONS
-from configs.claims.types import Comparison
-from configs.scales import NAMES, Case, Experiment, load
+from configs.scales import NAMES, Case
+from docs._build.outcomes import (
+    DOCS,
+    OPPOSITE_WITH,
+    SCALE,
+    Sentence,
+    describe_outcome,
+    format_claim,
+    format_estimate,
+    format_signed,
+    list_effects,
+    list_sentences,
+    load_experiment,
+    load_results,
+)
 from docs._build.tables import fill_tables, format_table
-from train.reproduce.records import read_records
-from train.reproduce.results import Result, read_results
-from train.reproduce.statistics import MeanEstimate
-from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED, Verdict, judge
+from train.reproduce.results import Result
+from train.reproduce.statistics import compare_pairs
+from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED
 
-DOCS = Path(__file__).parents[1]
-SCALE = "laptop"
-EVIDENCE = DOCS / "evidence" / SCALE
 READINGS_JSON = DOCS.parent / "benchmarks" / "readings.json"
-READING = re.compile(r"PIT (paper|released|ours)\b")
-OPPOSITE_WITH = "; the opposite with "
-OTHER_STARTS = {"`released`", "`ours`"}
 # The rows of README, by the label without its group.
 README_ROWS = ("LIF 4x1", "I-LIF 1x4", "PIT paper 1x4", "PIT released 1x4", "PIT ours 1x4")
 README_EVENTS = ("LIF 10x1", "I-LIF 10x4", "PIT paper 10x4", "PIT ours 10x4")
-
-
-class Sentence(NamedTuple):
-    """A claim of the paper with its verdicts: by group, and there by the compared reading of PIT.
-
-    Claims without a reading of PIT have the compared cases instead.
-    """
-
-    name: str
-    comparison: Comparison
-    verdicts: dict[str, dict[str, Verdict]]
-
-
-@cache
-def load_experiment(name: str) -> tuple[Experiment, dict[str, dict[str, Any]]]:
-    """Return an experiment and the records of its cases by label."""
-    experiment = load(name, SCALE)
-    return experiment, read_records(experiment, EVIDENCE)
-
-
-@cache
-def load_results(name: str) -> dict[str, Result]:
-    """Return the results of the cases of an experiment by label."""
-    return read_results(*load_experiment(name))
-
-
-@cache
-def list_sentences() -> list[Sentence]:
-    """Return all claims about tables and figures, in the order of the paper."""
-    return [
-        Sentence(name, comparison, _group_verdicts(name, comparison))
-        for name in NAMES
-        for comparison in COMPARISONS.get(name, ())
-    ]
-
-
-def _group_verdicts(name: str, comparison: Comparison) -> dict[str, dict[str, Verdict]]:
-    experiment, records = load_experiment(name)
-    groups = {case.label: case.group for case in experiment.cases}
-    found: dict[str, dict[str, Verdict]] = {}
-    for verdict in judge(experiment, records):
-        claim = verdict.claim
-        if (claim.text, claim.source) == (comparison.text, comparison.source):
-            found.setdefault(groups[claim.better], {})[_name_reading(verdict)] = verdict
-    return found
-
-
-def _name_reading(verdict: Verdict) -> str:
-    """Return the compared reading of PIT, or the cases if the claim names none."""
-    claim = verdict.claim
-    reading = READING.search(f"{claim.better} {claim.worse}")
-    if reading:
-        return f"`{reading[1]}`"
-    better, worse = (label.partition(",")[0] for label in (claim.better, claim.worse))
-    return f"{better} − {worse}"
-
-
-def describe_outcome(verdicts: Mapping[str, Verdict]) -> str:
-    """Return the outcome of a claim in one group, from its verdict for each reading of PIT."""
-    by_outcome: dict[str, list[str]] = {}
-    for reading, verdict in verdicts.items():
-        by_outcome.setdefault(verdict.outcome, []).append(reading)
-    held, opposite = by_outcome.get(HOLDS, []), by_outcome.get(OPPOSITE, [])
-    if held and (OTHER_STARTS.isdisjoint(held) or "`paper`" in held):
-        outcome = HOLDS
-    elif held:
-        outcome = f"{HOLDS} with another start"
-    elif set(by_outcome) == {UNTESTED}:
-        return UNTESTED
-    elif not by_outcome.keys() - {OPPOSITE, UNTESTED}:
-        return OPPOSITE
-    else:
-        outcome = NOT_SEEN
-    return f"{outcome}{OPPOSITE_WITH}{', '.join(opposite)}" if opposite else outcome
-
-
-def format_difference(verdict: Verdict) -> str:
-    """Return the difference of a verdict with its interval; the reason if it has none."""
-    if verdict.comparison is None:
-        return verdict.reason
-    found, digits = verdict.comparison, _count_digits(verdict.claim.measure)
-    if verdict.exact:
-        return _sign(found.difference, digits)
-    interval = f"[{_sign(found.low, digits)}, {_sign(found.high, digits)}]"
-    return f"{_sign(found.difference, digits)} {interval}"
-
-
-def format_estimate(found: MeanEstimate | None, digits: int = 2) -> str:
-    """Return a mean with its interval, or "missing"."""
-    if found is None:
-        return "missing"
-    if found.size < 2:
-        return f"{found.mean:.{digits}f}"
-    return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-
-
-def _count_digits(measure: str) -> int:
-    return 2 if measure.endswith(("accuracy", "spikes")) else 3
-
-
-def _sign(number: float, digits: int) -> str:
-    # The minus sign U+2212, as on the other pages; -0.00 becomes 0.00.
-    return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def make_claims() -> str:
@@ -162,39 +62,16 @@ def _make_claim_row(sentence: Sentence) -> list[str]:
     effects, outcomes = [], {}
     for group, readings in sentence.verdicts.items():
         outcomes[group] = describe_outcome(readings)
-        effects += [f"{group}, {each}" for each in _list_effects(sentence.name, readings)]
+        effects += [f"{group}, {each}" for each in list_effects(sentence.name, readings)]
     printed = {v.claim.printed for each in sentence.verdicts.values() for v in each.values()}
     printed.discard(None)
     return [
-        _format_claim(sentence),
+        format_claim(sentence),
         sentence.comparison.source,
-        ", ".join(_sign(each, 2) for each in sorted(printed, reverse=True)) or "–",
+        ", ".join(format_signed(each, 2) for each in sorted(printed, reverse=True)) or "–",
         "<br>".join(effects) or "–",
         _join_outcomes(outcomes) or f"{UNTESTED} here: no such rows at this scale",
     ]
-
-
-def _format_claim(sentence: Sentence) -> str:
-    comparison = sentence.comparison
-    measure = "" if comparison.measure == "accuracy" else f" (`{comparison.measure}`)"
-    return f"{comparison.text[:1].upper()}{comparison.text[1:]}{measure}"
-
-
-def _list_effects(name: str, readings: Mapping[str, Verdict]) -> list[str]:
-    """Return the effect for each reading, and next to an accuracy the difference in spikes."""
-    results = load_results(name)
-    effects = []
-    for reading, verdict in readings.items():
-        effect = f"{reading}: {format_difference(verdict)}"
-        claim, comparison = verdict.claim, verdict.comparison
-        if claim.measure == "accuracy" and comparison is not None:
-            better, worse = (
-                fmean(results[label].list_values("spikes", range(comparison.pairs)))
-                for label in (claim.better, claim.worse)
-            )
-            effect += f", spikes {_sign(better - worse, 2)}"
-        effects.append(effect)
-    return effects
 
 
 def _join_outcomes(outcomes: Mapping[str, str]) -> str:
@@ -224,8 +101,8 @@ DIFFERENCES = (
 def _format_both(points: Mapping[str, Any], spikes: Mapping[str, Any]) -> list[str]:
     found = []
     for scale, each in ((100, points), (1, spikes)):
-        low, high = (_sign(scale * end, 2) for end in each["interval"])
-        found.append(f"{_sign(scale * each['mean'], 2)} [{low}, {high}]")
+        low, high = (format_signed(scale * end, 2) for end in each["interval"])
+        found.append(f"{format_signed(scale * each['mean'], 2)} [{low}, {high}]")
     return found
 
 
@@ -276,8 +153,8 @@ def make_negative() -> str:
             outcome = describe_outcome(readings)
             if outcome.startswith(NOT_SEEN) or OPPOSITE_WITH in outcome or outcome == OPPOSITE:
                 page = f"[{sentence.name}](evidence/{SCALE}/{sentence.name}.md)"
-                effects = _list_effects(sentence.name, readings)
-                rows.append([_format_claim(sentence), group, "<br>".join(effects), outcome, page])
+                effects = list_effects(sentence.name, readings)
+                rows.append([format_claim(sentence), group, "<br>".join(effects), outcome, page])
     head = ["claim", "data", "effect", "outcome", "page"]
     return format_table(head, rows, left=len(head))
 
@@ -309,7 +186,42 @@ def make_readme() -> str:
     return format_table(["data", "row", "seeds", "accuracy, %", "spikes", "record"], rows, left=2)
 
 
+def make_contrasts() -> str:
+    """Return comparisons of cases that the paper does not make, as an exploration."""
+    rows = []
+    for name, better, worse in CONTRASTS:
+        experiment, results = load_experiment(name)[0], load_results(name)
+        for group in dict.fromkeys(case.group for case in experiment.cases):
+            one, other = (results.get(f"{label}, {group}") for label in (better, worse))
+            if one and other:
+                cells = [_format_contrast(one, other, m) for m in ("accuracy", "spikes")]
+                page = f"[{name}](evidence/{SCALE}/{name}.md)"
+                rows.append([f"{better} − {worse}", group, *cells, page])
+    return format_table(["compared", "data", "accuracy", "spikes", "page"], rows, left=2)
+
+
+def _format_contrast(one: Result, other: Result, measure: str) -> str:
+    seeds = range(min(len(one.seeds), len(other.seeds)))
+    if one.find_missing(measure, seeds) or other.find_missing(measure, seeds):
+        return "missing"
+    found = compare_pairs(*(each.list_values(measure, seeds) for each in (one, other)))
+    low, high = (format_signed(end, 2) for end in (found.low, found.high))
+    return f"{format_signed(found.difference, 2)} [{low}, {high}]"
+
+
+CONTRASTS = (
+    ("table8", "PIT ours 1x4", "QB-LIF 1x4"),
+    ("table8", "PIT ours 1x4", "I-LIF 1x4 gain 4/3"),
+    ("table8", "I-LIF 1x4 gain 4/3", "I-LIF 1x4"),
+    ("table8", "LIF 4x1 detached", "LIF 4x1"),
+    ("table8", "PIT ours 4x1", "LIF 4x1 detached"),
+    ("table7", "PIT ours 1x1", "QB-LIF 1x1"),
+    ("table7", "PIT ours 1x1", "PIT paper 1x1"),
+)
+
+
 TABLES = {
+    "contrasts": make_contrasts,
     "claims": make_claims,
     "differences": make_differences,
     "ledger": make_ledger,
