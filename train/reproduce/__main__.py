@@ -11,6 +11,7 @@ from pit_jax.display import print_text, show_name
 from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
+from ..errors import UserError
 from .folder import check_folder, explain_disk_errors, publish
 from .jobs.start import train_missing
 from .plan import WorkTask, make_plan
@@ -60,7 +61,10 @@ def reproduce(args: argparse.Namespace, out: Path) -> int:
             if task.slug in slugs:
                 slugs.remove(task.slug)
                 if not slugs:
-                    publish(experiment, out, args.scale, args.seeds)
+                    try:
+                        publish(experiment, out, args.scale, args.seeds)
+                    except UserError as error:  # Raised again at the end: the runs continue.
+                        print_text(f"note: {error}", sys.stderr)
 
     failed: Mapping[Any, str] = {}
     if any(left.values()):

@@ -25,6 +25,7 @@ from tests.train.reproduce.tiny import (
     reproduce,
     use_experiments,
 )
+from train.reproduce import __main__ as program
 from train.reproduce import sources as copy
 from train.reproduce.folder import check_data, check_folder
 from train.reproduce.jobs import start
@@ -114,6 +115,23 @@ def test_a_page_that_the_program_did_not_write_is_kept(name, table, tmp_path, ca
     assert reproduce(tmp_path, "table7", "--rows", CITED.label) == 2
     assert "was not written by train.reproduce, or changed since" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_page_that_is_edited_while_runs_train_does_not_end_them(table, tmp_path, capsys):
+    def train(plan, out, *, finish, **options):
+        (out / "table7.md").write_text("mine")
+        for task in plan.tasks:
+            finish(task)
+        print("all have ended")
+        return {}
+
+    table.setattr(program, "train_missing", train)
+    assert reproduce(tmp_path, "table7") == 2
+    printed = capsys.readouterr()
+    assert "all have ended" in printed.out
+    first, second = printed.err.splitlines()
+    assert first.startswith("note: ") and second == first.replace("note: ", "error: ")
+    assert (tmp_path / "table7.md").read_text() == "mine"
 
 
 def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):

@@ -236,7 +236,8 @@ class Schedule:
         if not found or None in found:
             return
         mean = sum(found) / len(found)
-        line = f"{task.case.label}: {len(found)} runs, mean accuracy {mean:.2%}"
+        number = f"{len(found)} run{'s' * (len(found) > 1)}"
+        line = f"{task.case.label}: {number}, mean accuracy {mean:.2%}"
         self._progress.console.print(show_text(line), soft_wrap=True)
 
     def _count(self) -> int:
