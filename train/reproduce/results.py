@@ -30,7 +30,7 @@ class Result(NamedTuple):
     def find_missing(self, measure: str, seeds: Iterable[int] | None = None) -> dict[int, str]:
         """Return the seeds, all by default, whose run is missing or lacks `measure`; and why."""
         asked = self.seeds if seeds is None else seeds
-        reasons = {seed: self.missing.get(seed, NOT_RUN) for seed in asked}
+        reasons = {seed: self.missing.get(seed, f"without {measure}") for seed in asked}
         return {
             seed: reason
             for seed, reason in reasons.items()

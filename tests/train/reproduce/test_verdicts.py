@@ -94,7 +94,7 @@ def test_planted_effect_of_one_sd_is_found_at_the_stated_power():
     [
         (None, "I-LIF, seed 2 missing"),
         ({"failed": "loss is NaN"}, "I-LIF, seed 2 failed: loss is NaN"),
-        ({"accuracy": math.nan, "spikes": 0.5}, "I-LIF, seed 2 missing"),
+        ({"accuracy": math.nan, "spikes": 0.5}, "I-LIF, seed 2 without accuracy"),
     ],
 )
 def test_claim_on_a_missing_or_failed_run_cannot_be_tested(run, reason):
