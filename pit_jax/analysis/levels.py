@@ -74,7 +74,8 @@ def measure_levels(
 ) -> dict[str, LevelUse]:
     """Return the use of levels of every neuron layer, in their order, over batches of inputs.
 
-    Norms use their running statistics. Raises ValueError for membranes that are not finite.
+    Norms use their running statistics. Raises ValueError for membranes or scales that are
+    not finite.
     """
     record = recorder(model)
     return measure_recorded(record(variables, x) for x in batches)
@@ -92,6 +93,16 @@ def measure_recorded(batches: Iterable[Mapping[str, LayerRecording]]) -> dict[st
     return {name: found.result() for name, found in sums.items()}
 
 
+def check_finite(name: str, layer: LayerRecording) -> None:
+    """Raise ValueError for a layer with membranes or scales that are not finite."""
+    for what, values in {"membranes": layer.membrane, "scales": layer.scale}.items():
+        if values is not None and not jnp.isfinite(values).all():
+            raise ValueError(
+                f"{name or 'the neuron'} has {what} that are not finite; check the weights and the "
+                "input."
+            )
+
+
 class _LayerSums:
     """The sums of one layer over the batches so far."""
 
@@ -106,10 +117,7 @@ class _LayerSums:
 
     def add(self, layer: LayerRecording) -> None:
         """Add a batch."""
-        if not jnp.isfinite(layer.membrane).all():
-            raise ValueError(
-                f"{self.name} has membranes that are not finite; check the weights and the input."
-            )
+        check_finite(self.name, layer)
         found = jax.device_get(_sum_batch(layer.count, self.levels))
         # An int32 holds the counts of one batch; their sum needs an int64.
         self.counts = self.counts + np.asarray(found[0], np.int64)
@@ -131,7 +139,9 @@ class _LayerSums:
             if not u.size:
                 continue
             if (steps := self.steps[t]) is None:
-                self.steps[t] = steps = list_steps(u, levels=self.levels)
+                # Membranes of later batches may be larger than all of the first.
+                wide = [list_steps(k * u, levels=self.levels) for k in (1, 1000)]
+                self.steps[t] = steps = np.concatenate(wide)
             self.errors[t][0] += np.sum((s - u) ** 2)
             self.errors[t][1] = self.errors[t][1] + step_errors(u, steps, levels=self.levels)
 

@@ -128,3 +128,19 @@ def test_networks_without_single_scales_are_refused():
     model = Net(functools.partial(ILIF, levels=4))
     with pytest.raises(ValueError, match="no neuron of this network has a scale"):
         calibrate(model, jit_once(model.init)(jax.random.key(0), x), x)
+
+
+@pytest.mark.parametrize("place", ["batch", "kernel", "a"])
+def test_membranes_and_scales_that_are_not_finite_are_refused(place):
+    x = jax.random.normal(jax.random.key(0), (8, 1, 7))
+    model = Net(functools.partial(PIT, levels=4))
+    variables = jit_once(model.init)(jax.random.key(0), x)
+    match place:
+        case "batch":
+            x = x.at[0, 0, 0].set(jnp.nan)
+        case "kernel":
+            variables["params"]["Dense_1"]["kernel"] *= jnp.nan
+        case "a":
+            variables["params"]["PIT_1"]["a"] *= jnp.nan
+    with pytest.raises(ValueError, match="PIT_[01] has (membranes|scales) that are not finite"):
+        calibrate(model, variables, x)

@@ -127,6 +127,13 @@ def test_the_ratio_of_several_batches_equals_the_ratio_of_all_membranes(gaussian
     np.testing.assert_allclose(whole.error_ratio, [6.1, 1.0], rtol=0.05)
 
 
+def test_a_first_batch_of_small_membranes_does_not_limit_the_best_step(gaussian):
+    u, a = gaussian[:20_000].reshape(20, 1, 1000, 1), np.array([[3.0]])
+    batches = [{"a": make_recording(each, a, 1)} for each in (u[:1] / 20, u)]
+    (found,) = measure_recorded(batches).values()
+    np.testing.assert_allclose(found.error_ratio, [3.4], rtol=0.05)
+
+
 def test_layers_are_measured_in_order_and_scales_of_the_network_count(key):
     model, x = Small(), jax.random.normal(key, (64, 3, 7))
     variables = jit_once(model.init)(key, x)
@@ -152,6 +159,8 @@ def test_membranes_that_are_not_finite_raise():
     u[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="a has membranes that are not finite"):
         measure_recorded([{"a": make_recording(u, np.ones((1, 1)), 2)}])
+    with pytest.raises(ValueError, match="the neuron has scales that are not finite"):
+        measure_recorded([{"": make_recording(np.ones((1, 1, 2, 1)), [[np.inf]], 2)}])
 
 
 def make_use(shares, ratio=2.0) -> LevelUse:

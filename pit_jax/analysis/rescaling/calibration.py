@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from pit_jax.analysis.levels import take_membranes
+from pit_jax.analysis.levels import check_finite, take_membranes
 from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.checks.levels import find_best_step, select_positive
 from pit_jax.inference.runtime.batches import jit_for_batches
@@ -76,7 +76,8 @@ def calibrate(
         labels: the classes `[B]` of the batch, for the accuracies of the report.
 
     Raises ValueError for a network without such a scale, for PITFull, which mixes the channels
-    before it rounds, and for labels of another number than the images.
+    before it rounds, for membranes or scales that are not finite, and for labels of another number
+    than the images.
     """
     if isinstance(batch, tuple | list):
         batch, labels = batch
@@ -86,6 +87,8 @@ def calibrate(
         )
     record = recorder(model)
     first = record(variables, batch)
+    for name, layer in first.items():
+        check_finite(name, layer)
     leaves, found = _list_scales(first, variables)
 
     def look(layer: str) -> LayerRecording:
