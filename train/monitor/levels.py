@@ -84,8 +84,8 @@ def _advise(layer: Rounding, step: int, config: ConfigDict) -> str:
     name, start = (normalize_section(config.neuron).get(key) for key in ("name", "scale_init"))
     levels, u = int(layer.levels), draw_membranes(layer, step)
     if name == "ILIF":
-        norm = normalize_section(config.get("model", {}).get("norm", {}))
-        gain = norm.get("gain", 1.0) / find_best_step(u, levels=levels)
+        norm = normalize_section(normalize_section(config.get("model")).get("norm"))
+        gain = (norm.get("gain") or 1.0) / find_best_step(u, levels=levels)
         return (
             f"It would be least with --config.model.norm.gain={gain:.2g}, in a network whose "
             "neurons follow a norm, or with a learned scale: --config.neuron.name=PIT "

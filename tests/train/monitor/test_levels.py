@@ -61,11 +61,19 @@ def test_a_neuron_without_scale_gets_a_gain_or_pit():
     assert "--config.neuron.name=PIT --config.neuron.scale_init=lsq" in text
 
 
-def test_the_gain_is_relative_to_the_gain_of_the_config():
+@pytest.mark.parametrize(
+    "model, gain",
+    [
+        ({"norm": {"name": "batch_norm", "gain": 2.0}}, r"6\.[2-4]"),
+        ({"name": "resnet8", "norm": "TEBN"}, r"3\.[12]"),
+        ("resnet8", r"3\.[12]"),
+    ],
+)
+def test_the_gain_is_relative_to_the_gain_of_the_config(model, gain):
     config = make_config("ILIF")
-    config.model = {"norm": {"name": "batch_norm", "gain": 2.0}}
+    config.model = model
     (text,) = explain_rounding({"ILIF_0": make_layer("ones", 8)}, config)
-    assert re.search(r"--config.model.norm.gain=6\.[2-4],", text)
+    assert re.search(f"--config.model.norm.gain={gain},", text)
 
 
 def test_own_neurons_are_sent_to_calibrate():
