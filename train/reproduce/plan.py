@@ -7,6 +7,7 @@ that two tables need is trained once, and runs with different settings are never
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -43,10 +44,13 @@ class WorkTask(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that trains one of the runs alone."""
-        flags = [f"--config.{override}" for override in self.case.overrides]
-        words = ["python -m train.main --config", self.case.config, *flags, "--config.seed=SEED"]
-        return " ".join(words)
+        """The command that trains one of the runs alone, or that counts the case."""
+        if not self.config:
+            return shlex.join(
+                f"python -m train.reproduce {self.tables[0]} --rows".split() + [self.case.label]
+            )
+        flags = [f"--config.{override}" for override in (*self.case.overrides, "seed=SEED")]
+        return shlex.join(["python", "-m", "train.main", "--config", self.case.config, *flags])
 
     @property
     def data(self) -> str:

@@ -1,13 +1,16 @@
 """Plans: shared runs, slugs, seeds and rows."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from configs.scales import Case
 from tests.train.reproduce.tiny import CITED, PIT, SHORT, make_experiment, use_experiments
+from train.config.cli import parse
 from train.errors import UserError
-from train.reproduce.plan import find_slug, make_plan
+from train.reproduce.plan import find_slug, make_plan, make_task
 from train.reproduce.records import check_code, read_record, write_run
 
 RUN = {"accuracy": 0.5, "spikes": 0.1, "loss": 1.0, "parameters": 3, "seconds": 1.0}
@@ -25,6 +28,17 @@ def test_a_run_that_two_tables_need_is_planned_once_with_the_seeds_and_measures_
     assert task.tables == ("table7", "table8")
     assert task.command.startswith("python -m train.main --config smoke:ours --config.epochs=1 ")
     assert len(make_plan(["all"], "smoke", tmp_path, 3, ()).tasks[0].seeds) == 3
+
+
+def test_commands_can_be_pasted_into_a_shell():
+    frozen = PIT._replace(overrides=(*SHORT, 'freeze=("PIT",)'))
+    words = shlex.split(make_task("table7", frozen, 1).command)
+    config, _ = parse(["train", *words[3:-1]])
+    assert words[-1] == "--config.seed=SEED" and words[:3] == ["python", "-m", "train.main"]
+    assert config.freeze == ("PIT",) and config.model.stages == (1,)
+    counted = Case("PIT, CIFAR-10, counted", row="PIT", measures=("memory",))
+    words = shlex.split(make_task("table5", counted, None).command)
+    assert words == ["python", "-m", "train.reproduce", "table5", "--rows", counted.label]
 
 
 @pytest.mark.parametrize(
