@@ -1,7 +1,9 @@
 """Warnings before the first step: which starts fit the membranes, and which do not."""
 
 import re
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from ml_collections import ConfigDict
 
 from configs.digits import get_config
 from pit_jax.initializers import SCALE_INITS
-from pit_jax.neurons.probe import Rounding
+from pit_jax.neurons import PIT
+from pit_jax.neurons.probe import Rounding, measure_rounding
+from tests.helpers import jit_once
 from tests.train.helpers import make_program_on
 from train.monitor.levels import MOST, explain_rounding, measure_ratios
 
@@ -42,6 +46,23 @@ def test_only_starts_above_three_times_the_least_error_are_reported(start, level
     assert ratio == pytest.approx(RATIOS[start][levels], rel=0.02)
     warned = explain_rounding({"PIT_0": layer}, make_config(scale_init=start))
     assert bool(warned) == (RATIOS[start][levels] > MOST)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8])
+def test_later_steps_are_reported_for_the_same_starts(levels):
+    """Run steps of normal currents: the reset changes mean and deviation of the membranes."""
+    x = jax.random.normal(jax.random.key(0), (256, 5, 64))
+    for start, is_reported in {"three_sigma": True, "lsq": levels == 8}.items():
+        neuron = PIT(levels=levels, scale_init=SCALE_INITS[start])
+        variables = jit_once(partial(neuron.init, mutable=True))(jax.random.key(0), x)
+        found = measure_rounding(variables["intermediates"])
+        ratios = measure_ratios(found[""])
+        assert len(ratios) == 5 and ratios[:3] == sorted(ratios)[:3]
+        warned = explain_rounding(found, make_config(scale_init=start))
+        assert bool(warned) == is_reported
+        if is_reported and start == "lsq":
+            assert [ratio > MOST for ratio in ratios] == [False, False, True, True, True]
+            assert "scale_init=covering" in warned[0]
 
 
 def test_a_warning_names_the_worst_layer_and_step_and_a_better_start():
