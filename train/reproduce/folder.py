@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..files import hash_content, hash_file, write_atomically
+from ..files import hash_content, hash_file, read_file, write_atomically
 from ..run.reading import read_json
 from ..run.workdir import find_disk_error
 from .locks import FOLDER as LOCKS
@@ -41,8 +41,8 @@ def explain_disk_errors(out: Path) -> Iterator[None]:
         ) from error
 
 
-def check_folder(out: Path, names: list[str]) -> None:
-    """Raise UserError if `out` has files of another program, or pages that were edited."""
+def check_folder(out: Path, names: list[str], scale: str) -> None:
+    """Raise UserError if `out` has other files, edited pages, or pages of another scale."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is not a folder. Choose another --out.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
@@ -53,6 +53,13 @@ def check_folder(out: Path, names: list[str]) -> None:
     written = _read(out / PAGES)
     for name in names:
         _check_pages(out, name, written)
+        # The first line has the command of the page.
+        command, _, _ = (read_file(out / f"{name}.tex") or b"").decode().partition("\n")
+        if command and f"--scale {scale}" not in command:
+            raise UserError(
+                f"{out} has {name} at another scale, which this one would replace. Choose another "
+                "--out."
+            )
 
 
 def _check_pages(out: Path, name: str, written: Mapping[str, Any]) -> None:

@@ -134,6 +134,17 @@ def test_a_page_that_is_edited_while_runs_train_does_not_end_them(table, tmp_pat
     assert (tmp_path / "table7.md").read_text() == "mine"
 
 
+def test_a_page_of_another_scale_is_kept(table, tmp_path, capsys):
+    (tmp_path / "records").mkdir()
+    words = ["reproduce", "table7", "--rows", CITED.label, "--out", str(tmp_path)]
+    assert program.main([*words, "--scale", "laptop"]) == 0
+    before = list_bytes(tmp_path)
+    assert program.main([*words, "--scale", "smoke"]) == 2
+    assert "has table7 at another scale" in capsys.readouterr().err
+    assert list_bytes(tmp_path) == before
+    assert program.main([*words, "--scale", "laptop", "--seeds", "3"]) == 0
+
+
 def test_the_folder_of_something_else_is_refused(table, tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
     assert reproduce(tmp_path, "table7") == 2
@@ -219,7 +230,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
 
 def test_an_unfinished_first_start_leaves_a_folder_that_is_accepted(tmp_path):
     (tmp_path / "locks").mkdir()
-    check_folder(tmp_path, ["table7"])
+    check_folder(tmp_path, ["table7"], "smoke")
 
 
 # Does a job in a process that started from the copy, and prints what it has imported in the end.
