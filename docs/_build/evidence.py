@@ -14,6 +14,7 @@ from typing import Any
 from configs.scales import NAMES, Case
 from docs._build.outcomes import (
     DOCS,
+    NOT_RUN,
     OPPOSITE_WITH,
     SCALE,
     Sentence,
@@ -21,6 +22,7 @@ from docs._build.outcomes import (
     format_claim,
     format_estimate,
     format_signed,
+    link_page,
     list_effects,
     list_sentences,
     load_experiment,
@@ -45,11 +47,9 @@ def make_claims() -> str:
         experiment, _ = load_experiment(name)
         rows = [_make_claim_row(each) for each in list_sentences() if each.name == name]
         head = ["claim", "where", "printed", "effect here", "outcome"]
-        sections.append(
-            f"### {title}: {experiment.title}\n\n"
-            f"[{name}](evidence/{SCALE}/{name}.md), `{command(name)}`\n\n"
-            + format_table(head, rows, left=len(head))
-        )
+        links = f"{link_page(name)}, [printed rows](../configs/tables/{name}.py)"
+        table = format_table(head, rows, left=len(head))
+        sections.append(f"### {title}: {experiment.title}\n\n{links}, `{command(name)}`\n\n{table}")
     return "\n" + "\n".join(sections) + "\n"
 
 
@@ -125,7 +125,7 @@ def make_ledger() -> str:
         for slug, shown in slugs.items():
             name, case = shown[0]
             result = load_results(name)[case.label]
-            pages = ", ".join(f"[{name}](evidence/{SCALE}/{name}.md)" for name, _ in shown)
+            pages = ", ".join(link_page(name) for name, _ in shown)
             rows.append(
                 [
                     group,
@@ -152,7 +152,7 @@ def make_negative() -> str:
         for group, readings in sentence.verdicts.items():
             outcome = describe_outcome(readings)
             if outcome.startswith(NOT_SEEN) or OPPOSITE_WITH in outcome or outcome == OPPOSITE:
-                page = f"[{sentence.name}](evidence/{SCALE}/{sentence.name}.md)"
+                page = link_page(sentence.name)
                 effects = list_effects(sentence.name, readings)
                 rows.append([format_claim(sentence), group, "<br>".join(effects), outcome, page])
     head = ["claim", "data", "effect", "outcome", "page"]
@@ -165,7 +165,7 @@ def make_counts() -> str:
     for sentence in list_sentences():
         for group, readings in sentence.verdicts.items():
             groups.setdefault(group, []).append(describe_outcome(readings).partition(";")[0])
-    outcomes = (HOLDS, f"{HOLDS} with another start", NOT_SEEN, OPPOSITE, UNTESTED)
+    outcomes = (HOLDS, f"{HOLDS} with another start", NOT_SEEN, OPPOSITE, UNTESTED, NOT_RUN)
     rows = [
         [group, *(str(found.count(each)) for each in outcomes)] for group, found in groups.items()
     ]
@@ -195,8 +195,7 @@ def make_contrasts() -> str:
             one, other = (results.get(f"{label}, {group}") for label in (better, worse))
             if one and other:
                 cells = [_format_contrast(one, other, m) for m in ("accuracy", "spikes")]
-                page = f"[{name}](evidence/{SCALE}/{name}.md)"
-                rows.append([f"{better} − {worse}", group, *cells, page])
+                rows.append([f"{better} − {worse}", group, *cells, link_page(name)])
     return format_table(["compared", "data", "accuracy", "spikes", "page"], rows, left=2)
 
 

@@ -21,6 +21,7 @@ EVIDENCE = DOCS / "evidence" / SCALE
 READING = re.compile(r"PIT (paper|released|ours)\b")
 OTHER_STARTS = {"`released`", "`ours`"}
 OPPOSITE_WITH = "; the opposite with "
+NOT_RUN = "not run yet"
 
 
 class Sentence(NamedTuple):
@@ -36,9 +37,19 @@ class Sentence(NamedTuple):
 
 @cache
 def load_experiment(name: str) -> tuple[Experiment, dict[str, dict[str, Any]]]:
-    """Return an experiment and the records of its cases by label."""
+    """Return an experiment and the records of its cases by label; none if it has no page yet."""
     experiment = load(name, SCALE)
-    return experiment, read_records(experiment, EVIDENCE)
+    return experiment, read_records(experiment, EVIDENCE) if has_page(name) else {}
+
+
+def has_page(name: str) -> bool:
+    """Return whether an experiment has been run to its end."""
+    return (EVIDENCE / f"{name}.md").is_file()
+
+
+def link_page(name: str) -> str:
+    """Return the link to the page of an experiment, its name alone if it has none yet."""
+    return f"[{name}](evidence/{SCALE}/{name}.md)" if has_page(name) else name
 
 
 @cache
@@ -89,7 +100,7 @@ def describe_outcome(verdicts: Mapping[str, Verdict]) -> str:
     elif held:
         outcome = f"{HOLDS} with another start"
     elif set(by_outcome) == {UNTESTED}:
-        return UNTESTED
+        return NOT_RUN if all(map(_is_missing, verdicts.values())) else UNTESTED
     elif not by_outcome.keys() - {OPPOSITE, UNTESTED}:
         return OPPOSITE
     else:
@@ -97,10 +108,14 @@ def describe_outcome(verdicts: Mapping[str, Verdict]) -> str:
     return f"{outcome}{OPPOSITE_WITH}{', '.join(opposite)}" if opposite else outcome
 
 
+def _is_missing(verdict: Verdict) -> bool:
+    return verdict.outcome == UNTESTED and verdict.reason.endswith(("missing", "is not trained"))
+
+
 def format_difference(verdict: Verdict) -> str:
     """Return the difference of a verdict with its interval; the reason if it has none."""
     if verdict.comparison is None:
-        return verdict.reason
+        return NOT_RUN if _is_missing(verdict) else verdict.reason
     found, digits = verdict.comparison, _count_digits(verdict.claim.measure)
     if verdict.exact:
         return format_signed(found.difference, digits)

@@ -30,8 +30,9 @@ def test_a_missing_page_is_found():
     assert find_missing("See docs/index.md and docs/decisions.md.") == ["docs/decisions.md"]
 
 
-def test_the_overview_links_to_every_page_except_single_networks():
+def test_the_overview_links_to_every_page_except_single_networks_and_experiments():
     linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     networks = {page for page in pages if page.startswith("networks/")} - {"networks/index.md"}
-    assert linked == pages - networks - {"index.md"}
+    experiments = {page for page in pages if page.startswith("evidence/")}
+    assert linked == pages - networks - experiments - {"index.md"}
