@@ -28,7 +28,8 @@ class Verdict(NamedTuple):
 
     `comparison` is `better` - `worse`, accuracy in percentage points; None if there is none.
     `corrected` is Holm's p, and `power` the chance to find a difference of one standard deviation;
-    both are NaN without a test. `exact` comparisons are of counts, which do not vary.
+    both are NaN without a test. `exact` comparisons are of counts, which do not vary and
+    need no test.
     """
 
     claim: "Claim"
@@ -78,18 +79,23 @@ def judge_results(claims: "tuple[Claim, ...]", results: Mapping[str, Result]) ->
 
 def _compare_cases(claim: "Claim", results: Mapping[str, Result]) -> Verdict:
     """Return the comparison of a claim, still without a decision unless it is exact."""
+    better, worse = results[claim.better], results[claim.worse]
     try:
-        better, worse = results[claim.better], results[claim.worse]
         if claim.measure in better.counted or claim.measure in worse.counted:
             return _compare_counts(claim, _get_count(better, claim), _get_count(worse, claim))
         comparison = _compare_runs(claim, better, worse)
     except Untested as error:
-        return Verdict(claim, UNTESTED, str(error))
+        return Verdict(claim, UNTESTED, str(error), exact=_is_counted(better) or _is_counted(worse))
     if comparison is None:
         seed = better.seeds[0]
         one, other = (each.runs[seed][claim.measure] for each in (better, worse))
         return _compare_counts(claim, one, other)
     return Verdict(claim, NOT_SEEN, comparison=comparison)
+
+
+def _is_counted(result: Result) -> bool:
+    """Return whether a case is counted, and not trained: also before it has its numbers."""
+    return not result.case.config and bool(result.case.measures)
 
 
 def _get_count(result: Result, claim: "Claim") -> float:

@@ -178,6 +178,20 @@ def test_counts_are_compared_exactly_and_are_no_tests():
     assert found.reason == "LIF has no count of memory_gb"
 
 
+def test_a_claim_on_counts_is_no_test_before_they_are_counted_either():
+    counted = tuple(Case(name, group="g", measures=("memory",)) for name in ("big", "small"))
+    trained = tuple(Case(name, "digits", seeds=5, group="g") for name in ("PIT", "I-LIF"))
+    claims = (ABOVE, Claim("more memory", "big", "small", "memory_gb"))
+    table = Experiment("table3", "Counts", (*trained, *counted), claims)
+    worse, better = draw_accuracies(np.random.default_rng(9), 5, 0.4)
+    records = {"PIT": make_record(better), "I-LIF": make_record(worse)}
+    counts = {"big": {"measures": {"memory_gb": 2}}, "small": {"measures": {"memory_gb": 1}}}
+    before, waiting = judge(table, records)
+    after, done = judge(table, records | counts)
+    assert (waiting.outcome, done.outcome) == (UNTESTED, HOLDS) and waiting.exact
+    assert before == after and before.corrected == before.comparison.p
+
+
 def test_measures_that_do_not_vary_with_the_seed_are_counts():
     records = {
         "PIT": make_record([0.9, 0.8], macs_m=[2.88, 2.88]),

@@ -110,7 +110,7 @@ def _list_claim_cells(page: Content, verdict: Verdict) -> list[str]:
         page.results[claim.better].case.group,
         difference,
         interval,
-        "exact" if verdict.exact else format_p(verdict.corrected),
+        "exact" if verdict.exact and found else format_p(verdict.corrected),
         format_power(verdict.power),
         printed,
         str(verdict),

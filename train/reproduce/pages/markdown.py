@@ -188,7 +188,7 @@ def _list_claim_cells(page: Content, verdict: Verdict) -> list[str]:
         difference,
         interval,
         pairs,
-        "exact" if verdict.exact else format_p(verdict.corrected),
+        "exact" if verdict.exact and found else format_p(verdict.corrected),
         format_power(verdict.power),
         printed,
         _escape(f"**{verdict.outcome}**" + (f": {verdict.reason}" if verdict.reason else "")),
