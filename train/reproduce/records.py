@@ -45,7 +45,11 @@ def read_record(out: Path, slug: str) -> dict[str, Any] | None:
 
 def _is_record(found: Mapping[str, Any]) -> bool:
     runs = found.get("runs")
-    return isinstance(runs, dict) and all(
+    if not isinstance(runs, dict):
+        return False
+    return all(
+        isinstance(found.get(key, {}), dict) for key in ("code", "data", "measures")
+    ) and all(
         seed.isdecimal() and isinstance(run, dict) and _is_run(run) for seed, run in runs.items()
     )
 

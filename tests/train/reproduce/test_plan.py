@@ -121,6 +121,8 @@ def test_runs_of_other_configs_code_or_data_are_never_mixed(key, tmp_path):
         {"runs": {"0": RUN | {"accuracy": float("nan")}}},
         {"runs": {"0": {"accuracy": 0.5}}},
         {"runs": {"0": RUN | {"measures": []}}},
+        {"runs": {}, "measures": 5},
+        {"runs": {}, "code": "abc"},
     ],
 )
 def test_a_damaged_record_is_reported(content, tmp_path):
