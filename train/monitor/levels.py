@@ -83,17 +83,21 @@ def _advise(layer: Rounding, step: int, config: ConfigDict) -> str:
     """Return the start that would have less error on the membranes of one layer and step."""
     name, start = (normalize_section(config.neuron).get(key) for key in ("name", "scale_init"))
     levels, u = int(layer.levels), draw_membranes(layer, step)
+    learned = "with a learned scale: --config.neuron.name=PIT --config.neuron.scale_init=lsq."
+    if name == "ILIF" and config.get("pretrained"):  # Which sets the scales of the norms.
+        return f"It would be less {learned}"
     if name == "ILIF":
         norm = normalize_section(normalize_section(config.get("model")).get("norm"))
         gain = (norm.get("gain") or 1.0) / find_best_step(u, levels=levels)
         return (
             f"It would be least with --config.model.norm.gain={gain:.2g}, in a network whose "
-            "neurons follow a norm, or with a learned scale: --config.neuron.name=PIT "
-            "--config.neuron.scale_init=lsq."
+            f"neurons follow a norm, or {learned}"
         )
+    # The scales of another run are not those of `scale_init`, unless they are initialized again.
+    again = f" --config.reinitialize=\"('{name}',)\"" if config.get("pretrained") else ""
     for other in () if is_own(str(name)) else STARTS:
         a = np.asarray(SCALE_INITS[other](jnp.asarray(u, jnp.float32), levels=levels), float)
         ratio = _compare(u, np.maximum(a, SCALE_FLOOR), levels)
-        if other != start and ratio <= MOST:
-            return f"It would be {ratio:.1f} times with --config.neuron.scale_init={other}."
+        if (again or other != start) and ratio <= MOST:
+            return f"It would be {ratio:.1f} times with --config.neuron.scale_init={other}{again}."
     return "pit_jax.analysis.calibrate finds the best scales."

@@ -97,6 +97,16 @@ def test_the_gain_is_relative_to_the_gain_of_the_config(model, gain):
     assert re.search(f"--config.model.norm.gain={gain},", text)
 
 
+def test_scales_of_another_run_are_to_be_initialized_again():
+    layers, config = {"a": make_layer("ones", 8)}, make_config(scale_init="lsq")
+    config.pretrained = "runs/paper"
+    (text,) = explain_rounding(layers, config)
+    assert "--config.neuron.scale_init=lsq --config.reinitialize=\"('PIT',)\"." in text
+    config.neuron.name = "ILIF"
+    (text,) = explain_rounding(layers, config)
+    assert "gain" not in text and "--config.neuron.name=PIT" in text
+
+
 def test_own_neurons_are_sent_to_calibrate():
     (text,) = explain_rounding({"a": make_layer("ones", 8)}, make_config("my.module:Mine"))
     assert "pit_jax.analysis.calibrate" in text and "scale_init" not in text
