@@ -198,5 +198,8 @@ def test_wrong_arguments_are_refused():
         to_ilif(nn.Dense(5), variables)
     with pytest.raises(ValueError, match="variables must be all .*; got stem"):
         to_ilif(model, {"stem": variables["params"]["stem"]})
+    variables["params"]["PIT_0"]["a"] *= jnp.nan
+    with pytest.raises(ValueError, match="PIT_0 has scales that are not finite"):
+        to_ilif(model, variables)
     with pytest.raises(ValueError, match="no common size of images fits .* pass the shape"):
         to_ilif(model, {"params": variables["params"]})

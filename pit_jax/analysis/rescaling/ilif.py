@@ -251,6 +251,8 @@ class _Walk:
         """Return the scale `[C]` of a neuron with one row of scales, or `[1]`."""
         own = {key[-1]: x for key, x in self.flat.items() if key[1:-1] == path}
         scale = np.asarray(own["a"] if "a" in own else own["alpha"] * own["p"], np.float64)
+        if not np.isfinite(scale).all():
+            raise ValueError(f"{'/'.join(path)} has scales that are not finite.")
         return np.maximum(scale, SCALE_FLOOR).reshape(-1)
 
     def _make_group(self) -> _Unit:
