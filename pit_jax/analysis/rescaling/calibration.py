@@ -87,8 +87,8 @@ def calibrate(
         )
     record = recorder(model)
     first = record(variables, batch)
-    for name, layer in first.items():
-        check_finite(name, layer)
+    for name, recording in first.items():
+        check_finite(name, recording)
     leaves, found = _list_scales(first, variables)
 
     def look(layer: str) -> LayerRecording:
