@@ -63,8 +63,8 @@ def _make_claim_row(sentence: Sentence) -> list[str]:
     for group, readings in sentence.verdicts.items():
         outcomes[group] = describe_outcome(readings)
         effects += [f"{group}, {each}" for each in list_effects(sentence.name, readings)]
-    printed = {v.claim.printed for each in sentence.verdicts.values() for v in each.values()}
-    printed.discard(None)
+    claims = [v.claim for each in sentence.verdicts.values() for v in each.values()]
+    printed = {claim.printed for claim in claims if claim.printed is not None}
     return [
         format_claim(sentence),
         sentence.comparison.source,
@@ -203,7 +203,7 @@ def _format_contrast(one: Result, other: Result, measure: str) -> str:
     seeds = range(min(len(one.seeds), len(other.seeds)))
     if one.find_missing(measure, seeds) or other.find_missing(measure, seeds):
         return "missing"
-    found = compare_pairs(*(each.list_values(measure, seeds) for each in (one, other)))
+    found = compare_pairs(one.list_values(measure, seeds), other.list_values(measure, seeds))
     low, high = (format_signed(end, 2) for end in (found.low, found.high))
     return f"{format_signed(found.difference, 2)} [{low}, {high}]"
 
