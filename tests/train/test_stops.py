@@ -22,7 +22,7 @@ import sys, time
 from pit_jax import signals
 signals.begin_program()
 from train.program import program
-from train import loop
+from train import loading
 
 def slow(function, phase):
     def wait(*arguments):
@@ -37,7 +37,7 @@ def make(*arguments, **options):
     found = made(*arguments, **options)
     return found._replace(**{phase: slow(getattr(found, phase), phase)})
 
-loop.make_program = make
+loading.make_program = make
 from train.main import main
 signals.end_program(main(sys.argv))
 """

@@ -350,7 +350,7 @@ def test_large_figures_are_shown_as_pixels(finished_run, quick_analyses, tmp_pat
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        (("--only", "rtaes"), "--only must be of learning, rates, scales"),
+        (("--only", "rtaes"), "--only must be of learning, rates, levels, scales"),
         (("--samples", "1"), "--samples must be at least 2, got 1"),
         (("--cpu-devices", "0"), "--cpu-devices must be at least 1, got 0"),
         (("--checkpoint", "first"), "invalid choice: 'first'"),
