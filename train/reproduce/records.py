@@ -10,13 +10,15 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flax.traverse_util import flatten_dict
+
 from ..errors import UserError
 from ..files import write_atomically
 from ..run.reading import read_json
 from .locks import hold_lock
 
 if TYPE_CHECKING:
-    from configs.scales import Experiment
+    from configs.scales import Case, Experiment
 
 FOLDER = "records"
 # The keys of a record in their order, and those that all its runs must share.
@@ -69,11 +71,13 @@ def check_code(out: Path, common: Mapping[str, Any]) -> None:
     All records of a folder have the same commit, and those of the same page of configs/ the same
     hash.
     """
-    code, page = common["code"], _find_page(common)
+    code, page = common["code"], _find_page(common).split(":")[0]
     for file in sorted((out / FOLDER).glob("*.json")):
         record = read_record(out, file.stem) or {}
         other = record.get("code") or code
-        if other["commit"] != code["commit"] or (_find_page(record) == page and other != code):
+        if other["commit"] != code["commit"] or (
+            _find_page(record).split(":")[0] == page and other != code
+        ):
             raise UserError(
                 f"{file} was made with other code, of commit {other['commit']}; the sources in "
                 f"{out} are of {code['commit']}. Choose another --out."
@@ -81,20 +85,43 @@ def check_code(out: Path, common: Mapping[str, Any]) -> None:
 
 
 def _find_page(record: Mapping[str, Any]) -> str:
-    """Return the page of the command of a record, without its variant; empty if it has none."""
+    """Return the page and variant in the command of a record; empty if it has none."""
     _, _, page = str(record.get("command", "")).partition(" --config ")
-    return page.split()[0].split(":")[0] if page.split() else ""
+    return page.split()[0] if page.split() else ""
 
 
 def read_records(experiment: "Experiment", out: Path) -> dict[str, dict[str, Any]]:
     """Return the records in `out` by the label of their case; those that are missing are skipped.
 
-    Each has its `slug`. Raises UserError for a damaged record.
+    Each has its `slug`. A record of an older version, whose config lacks keys that pages have now,
+    is found too. Raises UserError for a damaged record.
     """
     from .plan import find_slugs
 
     found = {label: read_record(out, slug) for label, slug in find_slugs(experiment).items()}
+    if missing := [case for case in experiment.cases if case.config and not found.get(case.label)]:
+        files = sorted((out / FOLDER).glob("*.json"))
+        records = [record for file in files if (record := read_record(out, file.stem))]
+        for case in missing:
+            matching = (record for record in records if _is_older(record, case))
+            found[case.label] = next(matching, None)
     return {label: record for label, record in found.items() if record is not None}
+
+
+def _is_older(record: Mapping[str, Any], case: "Case") -> bool:
+    """Return whether a record is of `case`, except for keys that it lacks and nobody has set."""
+    from .plan import resolve
+
+    if _find_page(record) != case.config:
+        return False
+    was, now = map(_flatten, (record.get("config") or {}, resolve(case.config, case.overrides)))
+    given = [override.partition("=")[0] for override in case.overrides]
+    return bool(was) and was.items() <= now.items() and (now.keys() - was).isdisjoint(given)
+
+
+def _flatten(config: Mapping[str, Any]) -> dict[str, str]:
+    flat = flatten_dict(config, keep_empty_nodes=True, sep=".")
+    return {key: json.dumps(value, default=str) for key, value in flat.items()}
 
 
 def is_done(record: Mapping[str, Any] | None, seed: int, measures: Iterable[str]) -> bool:

@@ -11,7 +11,7 @@ from tests.train.reproduce.tiny import CITED, PIT, SHORT, make_experiment, use_e
 from train.config.cli import parse
 from train.errors import UserError
 from train.reproduce.plan import find_slug, make_plan, make_task
-from train.reproduce.records import check_code, read_record, write_run
+from train.reproduce.records import check_code, read_record, read_records, write_run
 
 RUN = {"accuracy": 0.5, "spikes": 0.1, "loss": 1.0, "parameters": 3, "seconds": 1.0}
 COMMON = {"label": "a", "config": {"b": 1}, "code": {"sha256": "c"}, "data": {"sha256": "d"}}
@@ -68,6 +68,28 @@ def test_only_missing_runs_and_measures_are_to_do(monkeypatch, tmp_path):
     assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (0, 1)}
     write_run(tmp_path, slug, COMMON, 0, RUN | {"measured": ["energy"], "measures": {"pj": 1}})
     assert make_plan(["table7"], "smoke", tmp_path, None, ()).todo == {slug: (1,)}
+
+
+@pytest.mark.parametrize(
+    "made_by, dropped, found",
+    [
+        (PIT, ("log_every",), True),  # A key that pages did not have then.
+        (PIT, ("tensorboard",), False),  # The row sets it.
+        (PIT._replace(overrides=(*SHORT, "epochs=2")), (), False),
+        # Its config is a part of the row's.
+        (PIT._replace(config="smoke:paper"), (), False),
+    ],
+)
+def test_a_record_of_an_older_version_is_found_if_it_only_lacks_new_keys(
+    made_by, dropped, found, tmp_path
+):
+    case = PIT._replace(config="smoke:released") if made_by.config != PIT.config else PIT
+    task = make_task("table7", made_by, 1)
+    config = {key: value for key, value in task.config.items() if key not in dropped}
+    common = COMMON | {"config": config, "command": task.command}
+    write_run(tmp_path, "older", common, 0, RUN)
+    records = read_records(make_experiment(case), tmp_path)
+    assert [record["slug"] for record in records.values()] == ["older"] * found
 
 
 def test_rows_choose_what_is_trained_and_an_unknown_row_names_the_nearest(monkeypatch, tmp_path):
