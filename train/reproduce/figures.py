@@ -104,7 +104,7 @@ def draw_landscape(measured: Measured) -> "Figure | None":
         return None
     axis = np.array(next(iter(found.values()))[0]["landscape_axis"])
     return contour(
-        {f"{label}, seed 0": np.array(runs[0]["landscape"]) for label, runs in found.items()}, axis
+        {f"{label}\nseed 0": np.array(runs[0]["landscape"]) for label, runs in found.items()}, axis
     )
 
 
