@@ -152,7 +152,7 @@ def test_scales_are_drawn_before_and_after_training():
 
 def test_landscapes_and_membranes_have_a_panel_for_each_case():
     titles = [axes.get_title() for axes in draw(draw_landscape, "landscape").axes]
-    assert titles[:2] == ["a, seed 0", "b, seed 0"]
+    assert titles[:2] == ["a\nseed 0", "b\nseed 0"]
     titles = [axes.get_title(loc="left") for axes in draw(draw_membranes, "membranes").axes]
     assert titles == ["a, seed 0\nbandwidth 0.1", "b, seed 0\nbandwidth 0.1"]
 
