@@ -70,7 +70,7 @@ FIGURE6 = (
     ),
     Comparison(
         "E.6, Figure 6",
-        "over the steps the firing rate of PIT falls more, or rises less, than that of LIF",
+        "over the steps the firing rate of PIT falls more, or rises less, than the rate of LIF",
         ("{PIT} 4x1", "LIF 4x1"),
         (("(b) PIT", "(a) LIF"),),
         measure="rate_trend",
