@@ -80,7 +80,7 @@ def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: s
     def first_state(key: Any, images: Any) -> Any:
         return create_state(model, optimizer, key, key, images, averaged=config.averaging > 0)
 
-    state = jax.eval_shape(first_state, key, images)
+    state, _ = jax.eval_shape(first_state, key, images)
 
     def objective(params: Any, stats: Any, images: Any, labels: Any) -> Any:
         logits, _ = model.apply(

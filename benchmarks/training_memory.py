@@ -132,7 +132,8 @@ def run_on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[
 
     key = jax.random.key(0)
     fed = {"image": jax.ShapeDtypeStruct(images.shape, jnp.uint8), "label": labels}
-    state = jax.eval_shape(lambda images: create_state(model, optimizer, key, key, images), images)
+    create = partial(create_state, model, optimizer, key, key)
+    state, _ = jax.eval_shape(create, images)
     start = time.perf_counter()
     step = jax.jit(make_train_step(model, optimizer, cross_entropy, prepare), donate_argnums=0)
     compiled = step.lower(state, fed).compile()

@@ -19,7 +19,7 @@ from .feed import abstract_batch
 from .inputs import make_normalize, make_prepare
 from .metrics import Metric, make_metrics
 from .sharding import abstract_arrays
-from .state import Metrics, TrainState, begin_state
+from .state import Metrics, TrainState, create_state
 from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, split_step_key
 
 
@@ -61,7 +61,7 @@ def make_pure_program(
         # PIT's scales are initialized from exactly the images of the first training step.
         augment_key, _ = split_step_key(key, 0)
         images, _ = prepare(augment_key, batch)
-        return begin_state(
+        return create_state(
             model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
         )
 

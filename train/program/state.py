@@ -54,20 +54,6 @@ def create_state(
     given: Mapping[str, Any] = MappingProxyType({}),
     *,
     averaged: bool = False,
-) -> TrainState:
-    """Return the state before the first step; see `begin_state`."""
-    return begin_state(model, optimizer, init_key, key, images, given, averaged=averaged)[0]
-
-
-def begin_state(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    init_key: Key[Array, ""],
-    key: Key[Array, ""],
-    images: Float[Array, "B ..."],
-    given: Mapping[str, Any] = MappingProxyType({}),
-    *,
-    averaged: bool = False,
 ) -> tuple[TrainState, dict[str, Rounding]]:
     """Return the state before the first step, and how each layer rounds the membranes of `images`.
 

@@ -305,7 +305,8 @@ class Rooted(nn.Module):
 def test_hidden_layers_of_a_user_are_reported_as_the_network(network, says):
     images, labels = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, int)
     keys = jax.random.split(jax.random.key(0))
-    state = create_state(network, optax.sgd(0.1), *keys, images).replace(bad=jnp.zeros((), int))
+    state, _ = create_state(network, optax.sgd(0.1), *keys, images)
+    state = state.replace(bad=jnp.zeros((), int))
     batch = {"image": images, "label": labels}
     diagnose = make_diagnose(network, cross_entropy, lambda key, b: (b["image"], b["label"]))
     assert diagnose(state, batch) == says

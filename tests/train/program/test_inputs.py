@@ -131,7 +131,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
     train_step = make_train_step(model, optimizer, cross_entropy, prepare)
     images, labels = jit_once(prepare)(split_step_key(key, 0)[0], BATCH)
     create = jit_once(partial(create_state, model, optimizer))
-    state = create(key, key, images)
+    state, _ = create(key, key, images)
     compiled = jit_once(train_step).lower(state, BATCH).compile()
     _, metrics = compiled(state, BATCH)
     variables = {"params": state.params, "batch_stats": state.batch_stats}

@@ -43,7 +43,7 @@ def take_two_steps(accumulate: int, norm=no_norm):
         make_train_step(model, optimizer, cross_entropy, prepare, accumulate=accumulate)
     )
     create_it = jit_once(partial(create_state, model, optimizer))
-    state = create_it(jax.random.key(0), jax.random.key(1), prepare(None, BATCH)[0])
+    state, _ = create_it(jax.random.key(0), jax.random.key(1), prepare(None, BATCH)[0])
     # Triple the kernels: without a norm the neurons would be silent.
     state = state.replace(params=jax.tree.map(lambda leaf: 3 * leaf, state.params))
     for _ in range(2):
