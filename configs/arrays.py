@@ -1,4 +1,4 @@
-"""Your own arrays: an .npz file with x_train, y_train, x_test and y_test; docs/guide/data.md.
+"""Your own arrays: an .npz file with x_train, y_train, x_test and y_test; docs/guide/own_data.md.
 
 python -m train.main --config configs/arrays.py
 

@@ -1,4 +1,4 @@
-"""Your own event recordings: a folder of train/CLASS/ and test/CLASS/; docs/guide/data.md.
+"""Your own event recordings: a folder of train/CLASS/ and test/CLASS/; docs/guide/events.md.
 
 python -m train.main --config configs/event_folder.py
 

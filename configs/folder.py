@@ -1,4 +1,4 @@
-"""Your own images: a folder of train/CLASS/ and test/CLASS/ (or val/CLASS/); docs/guide/data.md.
+"""Your own images: a folder of train/CLASS/ and test/CLASS/, or CLASS/; docs/guide/own_data.md.
 
 python -m train.main --config configs/folder.py
 

@@ -71,16 +71,18 @@ def import_checkpoints(folder: Path) -> None:
     assert run_import(words) == 0
 
 
-def write_image(folder: Path) -> None:
-    """Write a picture of the reader's own."""
+def write_images(folder: Path) -> None:
+    """Write pictures of the reader's own."""
     pixels = np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "mine.png")
+    for name in ("mine.png", "photo.png"):
+        Image.fromarray(pixels).save(folder / name)
 
 
 # Functions that write the files that a page assumes the reader to have.
 GIVEN: dict[str, Callable[[Path], None]] = {
-    "docs/guide/data.md": write_image,
+    "docs/guide/events.md": write_images,
     "docs/guide/interop.md": import_checkpoints,
+    "docs/guide/predict.md": write_images,
 }
 # Pages whose blocks take more than some seconds: most of it compiles.
 SLOW = {
@@ -89,6 +91,8 @@ SLOW = {
     "docs/guide/export.md",
     "docs/guide/interop.md",
     "docs/guide/plots.md",
+    "docs/guide/predict.md",
+    "docs/guide/runs.md",
     "docs/guide/streaming.md",
     "docs/theory/energy.md",
     "docs/theory/inference.md",

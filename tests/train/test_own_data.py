@@ -1,4 +1,4 @@
-"""A user's own data in every way that docs/guide/data.md has: check, train, evaluate, predict."""
+"""A user's own data in every way of docs/guide/own_data.md: check, train, evaluate, predict."""
 
 import csv
 import json

@@ -1,0 +1,81 @@
+"""Every command in the guides on training, data and trained networks is parsed by its program."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from pit_jax.programs import COMMANDS
+from tests.docs.test_blocks import read
+from train.config.arguments import GRAMMARS, parse
+
+GUIDE = Path(__file__).parents[2] / "docs/guide"
+NAMES = (
+    *("install", "training", "resume", "configs", "own_data", "data", "events", "evaluation"),
+    *("predict", "runs"),
+)
+# How a command begins, up to the name of its program.
+START = re.compile(r"(?:pit-jax|(?:\S*python -m (?:pit_jax|train\.)))[ ]?")
+PROGRAMS = {command.module: name for name, command in COMMANDS.items() if command.in_trainer}
+
+
+def list_commands(text: str) -> list[list[str]]:
+    """Return the words of each command of this library in a block, its program first."""
+    commands = []
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.removeprefix("$ ")
+        if start := START.match(line):
+            program, *words = shlex.split(line[start.end() :], comments=True)
+            commands.append([PROGRAMS.get(program, program), *words])
+    return commands
+
+
+EXAMPLES = [
+    pytest.param(command, id=f"{name}-{' '.join(command)}")
+    for name in NAMES
+    for block in read(GUIDE / f"{name}.md")
+    if block.language == "console"
+    for command in list_commands(block.code)
+]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Write the files of a reader: a page, a data set, a metric and the config of a run."""
+
+    def find_code(page: str, text: str) -> str:
+        (code,) = [block.code for block in read(GUIDE / page) if text in block.code]
+        return code
+
+    (tmp_path / "my_data.py").write_text(find_code("own_data.md", "def blobs"))
+    (tmp_path / "my_metrics.py").write_text(find_code("evaluation.md", "def logit_norm"))
+    (tmp_path / "my_configs").mkdir()
+    code = find_code("configs.md", "VARIANTS = {").replace("my_neurons:Mine", "LIF")
+    code = code.replace(', "share": 0.5', "")
+    (tmp_path / "my_configs" / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = parse("train", ["--config", "digits"]).config
+    for run in ("d2", "digits"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "config.json").write_text(json.dumps(config.to_dict()))
+    yield
+    for name in ("my_data", "my_metrics"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_a_command_of_a_guide_is_parsed(command, files):
+    program, *words = command
+    assert program in COMMANDS
+    if program in GRAMMARS:
+        parse(program, [word for word in words if word != "--help"])
+
+
+def test_commands_are_found_in_every_spelling():
+    block = "pit-jax train --config a  # b\npython -m train.main x\n$ .venv/bin/python -m pit_jax \\\n  models\ncd a"
+    assert list_commands(block) == [["train", "--config", "a"], ["train", "x"], ["models"]]
+    assert len(EXAMPLES) > 30
