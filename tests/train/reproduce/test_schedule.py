@@ -11,6 +11,7 @@ from train.reproduce.jobs.estimate import RunCost, RunPrices, find_kind, make_pr
 from train.reproduce.jobs.schedule import Schedule
 from train.reproduce.jobs.slots import make_slots
 from train.reproduce.jobs.start import JobMaker
+from train.reproduce.jobs.work import explain
 from train.reproduce.jobs.workers import Workers
 from train.reproduce.locks import hold_lock
 from train.reproduce.plan import WorkPlan, WorkTask, make_task
@@ -113,3 +114,8 @@ def test_the_price_of_a_run_grows_with_its_steps_and_epochs():
     # A recorded run is better than a probe.
     prices = make_prices([one, four], {four.slug: 20.0}, {})
     assert prices.runs == {one.slug: 5.0, four.slug: 20.0}
+
+
+def test_a_reason_in_a_record_names_the_option_of_this_program(tmp_path, capsys):
+    error = UserError(f"{tmp_path}/runs/a is damaged.\nChoose another --workdir.")
+    assert explain(error, tmp_path) == "runs/a is damaged. Choose another --out."

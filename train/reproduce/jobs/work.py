@@ -221,6 +221,8 @@ def explain(error: Exception, out: Path) -> str:
     """Return an error in one line for a record; its traceback goes to the log."""
     traceback.print_exception(error)
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    # Records are read on other machines, too.
-    line = " ".join(text.replace(f"{out}/", "").split())
+    # Records are read on other machines, too, and this program calls the folder --out.
+    for found, shown in ((f"{out}/", ""), ("another --workdir", "another --out")):
+        text = text.replace(found, shown)
+    line = " ".join(text.split())
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…"
