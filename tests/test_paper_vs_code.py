@@ -1,4 +1,4 @@
-"""Everything that docs/theory/paper_vs_code.md names exists."""
+"""Everything that docs/theory/paper_vs_code.md and paper_numbers.md name exists."""
 
 import inspect
 import pkgutil
@@ -14,11 +14,14 @@ from scipy.stats import norm
 from pit_jax import initializers
 from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
+from tests.docs.anchors import slugify
 from tests.models.published import PUBLISHED
 from train.config.cli import parse
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs/theory/paper_vs_code.md").read_text()
+THEORY = ROOT / "docs" / "theory"
+DIFFERENCES = (THEORY / "paper_vs_code.md").read_text()
+PAGE = DIFFERENCES + (THEORY / "paper_numbers.md").read_text()
 SPANS = sorted({" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PAGE)})
 PRINTED = PAGE.partition("| printed | where |")[2].partition("\n\n")[0].splitlines()[2:]
 TABLE = [[cell.strip() for cell in line.strip("|").split("|")] for line in PRINTED]
@@ -116,8 +119,35 @@ def test_the_released_start_is_half_of_eq_12_at_four_levels():
     assert start_from("released", 4) == pytest.approx(0.75, rel=1e-3)
 
 
+SUMMARY = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in DIFFERENCES.partition("| difference |")[2].partition("\n\n")[0].splitlines()[2:]
+]
+SECTIONS = {
+    slugify(title): " ".join(text.split())
+    for title, _, text in (
+        part.partition("\n") for part in re.split(r"^##+ ", DIFFERENCES, flags=re.M)[1:]
+    )
+}
+each_difference = pytest.mark.parametrize("row", SUMMARY, ids=lambda row: row[0])
+
+
+@each_difference
+def test_a_difference_links_to_its_section(row):
+    title, anchor = re.fullmatch(r"\[(.+)\]\(#(.+)\)", row[0]).groups()
+    assert anchor == slugify(title) and anchor in SECTIONS
+
+
+@each_difference
+def test_the_effect_of_a_difference_is_in_its_section_and_bold_if_it_excludes_zero(row):
+    section = SECTIONS[re.search(r"#(.+)\)", row[0])[1]]
+    for bold, effect in re.findall(r"(\*\*)?([+−]\d+\.\d\d)", row[-1]):
+        low, high = re.search(rf"accuracy {re.escape(effect)} \[(\S+), (\S+)\]", section).groups()
+        assert bool(bold) == (low[0] == high[0] and float(low[1:]) > 0 < float(high[1:]))
+
+
 def test_the_page_has_matches_for_every_pattern_of_this_file():
-    assert len(TABLE) > 15
+    assert len(TABLE) > 15 and len(SUMMARY) > 20
     for pattern in (
         r"pit_jax\.",
         r"create\(",

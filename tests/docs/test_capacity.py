@@ -12,7 +12,7 @@ from pit_jax.analysis.capacity import count_paper, log_configurations
 
 TEXT = PAGE.read_text()
 EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
-PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
+PAPER_NUMBERS = (PAGE.parent / "paper_numbers.md").read_text()
 
 
 def test_the_tables_are_up_to_date():
@@ -48,8 +48,8 @@ def test_for_equal_products_the_formula_is_largest_at_the_fewest_steps():
     assert all(more > fewer for fewer, more in pairwise(counts))
 
 
-def test_paper_vs_code_has_the_same_numbers():
-    table = PAPER_VS_CODE.partition("### Capacity")[2]
+def test_the_papers_numbers_have_the_same_counts():
+    table = PAPER_NUMBERS.partition("### Capacity")[2]
     rows = re.findall(r"^\| .* (\| `.*\^.*` \|.*)$", table, re.M)
     assert len(rows) == 4
     for row in rows:

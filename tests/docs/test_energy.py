@@ -10,7 +10,7 @@ from docs._build.tables import fill_tables, list_tables
 
 TEXT = PAGE.read_text()
 FOUND = {run["config"]: run for run in json.loads(RUNS.read_text())}
-PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
+PAPER_NUMBERS = (PAGE.parent / "paper_numbers.md").read_text()
 
 
 def test_the_tables_are_up_to_date():
@@ -41,9 +41,9 @@ def test_the_ratios_between_neurons_follow_from_the_runs(said, first, second):
     assert said in " ".join(TEXT.split())
 
 
-def test_paper_vs_code_has_the_same_accumulates():
+def test_the_papers_numbers_have_the_same_accumulates():
     for number in ("99.6", "398.6", "66.6", "266.3"):
-        assert number in TEXT and number in PAPER_VS_CODE
+        assert number in TEXT and number in PAPER_NUMBERS
 
 
 def test_all_pictures_exist():
