@@ -54,7 +54,7 @@ types: $(VENV)/.ready  ## Check the type annotations
 	$(RUN) -m mypy
 
 docs: $(VENV)/.ready  ## Build the documentation into site/
-	$(RUN) -m mkdocs build --strict
+	$(RUN) -m docs._build.site
 
 # uv is not in the lock: it is needed only here, so whoever changes the dependencies installs it.
 lock:  ## Resolve the dependencies again and pin them in requirements.lock

@@ -1,38 +1,24 @@
-"""A hook of mkdocs that turns notebooks into pages, with the outputs that the files have."""
+"""Turn a notebook into a Markdown page, with the outputs that the file has."""
 
-from pathlib import PurePosixPath
+import re
+from pathlib import Path
 from typing import Any
 
 import nbformat
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
-
-class Notebook(File):
-    """A notebook, which mkdocs would otherwise copy as a file without a page."""
-
-    def is_documentation_page(self) -> bool:
-        """Return True: the content of the file is Markdown."""
-        return True
+# nbconvert indents what a cell printed; a fence keeps it apart from lists and names its language.
+PRINTED = re.compile(r"^(?: {4}.*\n|\n(?= {4}))+", re.MULTILINE)
+FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Replace each notebook by a page of the same name, and add its figures as files."""
-    exporter = MarkdownExporter()
-    for file in list(files):
-        path = PurePosixPath(file.src_uri)
-        if path.suffix != ".ipynb" or file.abs_src_path is None:
-            continue
-        notebook = nbformat.read(file.abs_src_path, as_version=4)
-        embed_animations(notebook)
-        names = {"unique_key": path.stem, "output_files_dir": "figures"}
-        text, resources = exporter.from_notebook_node(notebook, resources=names)
-        files.remove(file)
-        files.append(Notebook.generated(config, file.src_uri, content=text))
-        for name, content in resources["outputs"].items():
-            files.append(File.generated(config, str(path.parent / name), content=content))
-    return files
+def convert_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return the Markdown of a notebook, and its figures by their path next to the page."""
+    notebook = nbformat.read(path, as_version=4)
+    embed_animations(notebook)
+    resources = {"unique_key": path.stem, "output_files_dir": "figures"}
+    text, resources = MarkdownExporter().from_notebook_node(notebook, resources=resources)
+    return fence_outputs(text), resources["outputs"]
 
 
 def embed_animations(notebook: Any) -> None:
@@ -42,3 +28,19 @@ def embed_animations(notebook: Any) -> None:
             if gif := output.get("data", {}).get("image/gif"):
                 source = f"data:image/gif;base64,{''.join(gif.split())}"
                 output.data = {"text/html": f'<img alt="an animation" src="{source}">'}
+
+
+def fence_outputs(text: str) -> str:
+    """Return Markdown in which indented blocks outside fences are fenced as text."""
+    parts, end = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [PRINTED.sub(_fence, text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, PRINTED.sub(_fence, text[end:])])
+
+
+def _fence(block: re.Match[str]) -> str:
+    if not block[0].strip():
+        return "\n"
+    lines = [line[4:] for line in block[0].strip("\n").split("\n")]
+    return "\n".join(["", "```text", *lines, "```", ""]) + "\n"

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs._build.notebooks import convert_notebook, fence_outputs
+from docs._build.site import list_pages
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs/start").glob("*.ipynb"))
 MOST_BYTES = 1_500_000
@@ -58,10 +61,22 @@ def test_links_lead_to_pages(path):
 
 
 def test_the_site_shows_each_notebook():
-    (start,) = (
-        part["Start"]
-        for part in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-        if "Start" in part
-    )
-    shown = [page for entry in start for page in entry.values()]
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    shown = [page for page in list_pages(nav) if page.endswith(".ipynb")]
     assert shown == [f"start/{path.name}" for path in NOTEBOOKS]
+
+
+def test_what_cells_printed_is_fenced_and_code_and_lists_stay():
+    text = "```python\ndef f():\n\n    return 1\n```\n\n    1\n\n      2\n\n\n- a\n- b\n"
+    fenced = "```text\n1\n\n  2\n```"
+    assert fence_outputs(text).replace("\n\n", "\n").count("```text") == 1
+    assert fenced in fence_outputs(text)
+    assert fence_outputs(text).startswith(text[: text.index("    1")].rstrip("\n"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:1], ids=lambda path: path.stem)
+def test_a_notebook_becomes_a_page_with_its_figures(path):
+    text, figures = convert_notebook(path)
+    assert text.lstrip().startswith("# ")
+    assert figures and all(f"({name})" in text for name in figures)
+    assert all(content.startswith(b"\x89PNG") for content in figures.values())

@@ -1,0 +1,196 @@
+"""Build the site into site/: python -m docs._build.site
+
+Zensical reads Markdown in one folder and nothing else, so docs/ is copied to build/docs first:
+notebooks become Markdown, and files outside docs/ to which pages link are copied. Zensical builds
+build/site, which replaces site/, and then all links are checked.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from docs._build import outside
+from docs._build.links import check_site
+from docs._build.notebooks import convert_notebook
+from docs._build.repository import link_colab, read_address
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build"
+SKIPPED = {"_build", "__pycache__", "locks"}
+# Pages that Zensical should not find when a user types a word: generated lists and copies of code.
+UNSEARCHED = ("evidence/", f"{outside.FOLDER}/")
+# What Zensical, mkdocstrings and griffe print before a fault; the two latter do not stop a build.
+WARNING = re.compile(r"\b(?:WARNING|ERROR|[Ww]arning:|[Ee]rror:)|^mkdocstrings: ", re.M)
+HIDDEN = "---\nsearch:\n  exclude: true\n---\n\n"
+
+
+class Pages:
+    """The folder that Zensical reads, while it is filled."""
+
+    def __init__(self, folder: Path, address: str = "") -> None:
+        """Fill nothing yet.
+
+        Args:
+            folder: folder for the pages; it may not exist.
+            address: address of the repository, if it has one.
+        """
+        self.folder = folder
+        self.address = address
+        self.faults: list[str] = []
+        self._outside: set[str] = set()
+
+    def add_docs(self) -> None:
+        """Add all pages and files of docs/, and the files outside to which they link."""
+        for path in list_docs():
+            self.add(path.relative_to(ROOT).as_posix())
+
+    def add(self, path: str) -> None:
+        """Add a file, given its path from the root, and the files to which it links."""
+        source, target = ROOT / path, self.folder / outside.place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.suffix == ".md":
+            self.add_page(path, source.read_text(encoding="utf-8"))
+        elif source.suffix == ".ipynb":
+            self.add_notebook(path)
+        elif outside.is_outside(path) and source.suffix.strip(".") in outside.LANGUAGES:
+            target.write_text(HIDDEN + outside.show_code(path), encoding="utf-8")
+        else:
+            shutil.copyfile(source, target)
+
+    def add_notebook(self, path: str) -> None:
+        """Add a notebook as a page, with its figures and the file itself."""
+        text, figures = convert_notebook(ROOT / path)
+        folder = (self.folder / outside.place(path)).parent
+        for name, content in figures.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        shutil.copyfile(ROOT / path, folder / Path(path).name)
+        title, _, rest = text.strip().partition("\n")
+        self.add_page(path, f"{title}\n\n{link_colab(self.address, path)}{rest}")
+
+    def add_page(self, path: str, text: str) -> None:
+        """Write the Markdown of a page, and add the files outside docs/ to which it links."""
+        for link in outside.find_links(path, text):
+            if (self.folder / outside.place(link)).exists():
+                continue  # It was added, or is a figure of a notebook, which docs/ does not have.
+            if not (ROOT / link).exists():
+                self.faults.append(f"{path}: there is no {link}")
+            elif outside.is_outside(link):
+                self._add_outside(path, link)
+        place = outside.place(path)
+        text = outside.replace_links(path, text, outside.place)
+        hidden = HIDDEN if place.startswith(UNSEARCHED) else ""
+        (self.folder / place).write_text(hidden + text, encoding="utf-8")
+
+    def _add_outside(self, page: str, link: str) -> None:
+        if (ROOT / link).is_dir():
+            link = f"{link}/README.md"
+        if not (ROOT / link).is_file():
+            self.faults.append(f"{page}: {link} is not a file; link to a file")
+        elif link not in self._outside:
+            self._outside.add(link)
+            self.add(link)
+
+
+def list_docs() -> Iterator[Path]:
+    """Yield the files of docs/ that the site has."""
+    for path in sorted((ROOT / "docs").rglob("*")):
+        parts = set(path.relative_to(ROOT).parts)
+        if path.is_file() and path.suffix != ".py" and not parts & SKIPPED:
+            yield path
+
+
+def make_config(address: str = "") -> dict[str, Any]:
+    """Return the settings of mkdocs.yml for the folder that Zensical reads."""
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    config |= {"docs_dir": "docs", "site_dir": "site", "nav": place_pages(config["nav"])}
+    python = config["plugins"]["mkdocstrings"]["handlers"]["python"]
+    python["paths"] = [str(ROOT)]
+    python["options"]["extensions"] = [
+        str(ROOT / path) for path in python["options"].get("extensions", [])
+    ]
+    if address:
+        config |= {"repo_url": address, "repo_name": address.rpartition("/")[2]}
+    return config
+
+
+def place_pages(nav: Any) -> Any:
+    """Return a navigation with the pages that notebooks become, and without missing pages."""
+    if isinstance(nav, list):
+        return [placed for entry in nav if (placed := place_pages(entry))]
+    if isinstance(nav, dict):
+        ((title, entry),) = nav.items()
+        placed = place_pages(entry)
+        return {title: placed} if placed else None
+    return outside.place(f"docs/{nav}") if (ROOT / "docs" / nav).is_file() else None
+
+
+def list_pages(nav: Any) -> Iterator[str]:
+    """Yield the pages that a navigation names."""
+    entries = nav.values() if isinstance(nav, dict) else nav
+    for entry in entries:
+        yield from [entry] if isinstance(entry, str) else list_pages(entry)
+
+
+def check_navigation() -> list[str]:
+    """Return a line for each page that mkdocs.yml names but docs/ lacks."""
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    return [
+        f"mkdocs.yml: there is no docs/{page}"
+        for page in list_pages(config["nav"])
+        if not (ROOT / "docs" / page).is_file()
+    ]
+
+
+def build(address: str) -> list[str]:
+    """Build site/, and return a line for each fault."""
+    for name in ("docs", "site"):
+        shutil.rmtree(BUILD / name, ignore_errors=True)
+    pages = Pages(BUILD / "docs", address)
+    pages.add_docs()
+    (BUILD / "mkdocs.yml").write_text(yaml.safe_dump(make_config(address), sort_keys=False))
+    faults = check_navigation() + pages.faults
+    printed, status = run_zensical(BUILD)
+    print(printed, flush=True)
+    if status:
+        return [*faults, "Zensical stopped, see above"]
+    shutil.rmtree(ROOT / "site", ignore_errors=True)
+    (BUILD / "site").rename(ROOT / "site")
+    if WARNING.search(printed):
+        faults.append("Zensical or mkdocstrings printed a warning, see above")
+    return faults + check_site(ROOT / "site")
+
+
+def run_zensical(folder: Path) -> tuple[str, int]:
+    """Build the project in `folder`, and return what was printed and the exit status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--clean", "-f", folder / "mkdocs.yml"],
+        cwd=ROOT,
+        env=os.environ | {"NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.stdout, done.returncode
+
+
+def main() -> int:
+    """Build the site, report its faults, and return the exit status."""
+    start = time.monotonic()
+    faults = build(read_address())
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    print(f"Built site/ in {time.monotonic() - start:.0f} s; open site/index.html.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
