@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pit_jax.arguments import UsageError
 from pit_jax.programs import COMMANDS
 from tests.docs.test_blocks import read
 from train.config.arguments import GRAMMARS, parse
+from train.errors import UserError
 
 GUIDE = Path(__file__).parents[2] / "docs/guide"
 NAMES = (
@@ -75,7 +77,14 @@ def test_a_command_of_a_guide_is_parsed(command, files):
         parse(program, [word for word in words if word != "--help"])
 
 
+@pytest.mark.parametrize("words", (["--config", "digit"], ["--config", "digits", "--epoch=3"]))
+def test_a_wrong_command_is_not_parsed(words):
+    with pytest.raises((UsageError, UserError)):
+        parse("train", words)
+
+
 def test_commands_are_found_in_every_spelling():
-    block = "pit-jax train --config a  # b\npython -m train.main x\n$ .venv/bin/python -m pit_jax \\\n  models\ncd a"
+    block = "pit-jax train --config a  # b\npython -m train.main x\ncd a\n"
+    block += "$ .venv/bin/python -m pit_jax \\\n  models\n"
     assert list_commands(block) == [["train", "--config", "a"], ["train", "x"], ["models"]]
     assert len(EXAMPLES) > 30
