@@ -8,7 +8,7 @@ it was, each in its own process. The limits are those of this machine: the faste
 matrices and the fastest copy.
 
 Writes benchmarks/roofline.json. `python -m docs._build.performance` makes the tables of
-docs/guide/performance.md from it. `--small` uses a small network, for tests.
+docs/guide/benchmarks.md from it. `--small` uses a small network, for tests.
 """
 
 import argparse

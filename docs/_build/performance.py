@@ -1,4 +1,4 @@
-"""Write the tables of docs/guide/performance.md: python -m docs._build.performance
+"""Write the tables of the pages on speed and on benchmarks: python -m docs._build.performance
 
 They are made of the records in benchmarks/: those of `make bench`, and roofline.json, growth.json,
 neuron_compile.json and backward_memory.json of the scripts with these names.
@@ -16,9 +16,12 @@ from benchmarks.records import RESULTS, read_all
 from docs._build.tables import fill_tables, format_table
 
 DOCS = Path(__file__).parents[1]
-PAGE = DOCS / "guide" / "performance.md"
+PAGE, BENCHMARKS_PAGE = (DOCS / "guide" / f"{name}.md" for name in ("performance", "benchmarks"))
+PAGES = (PAGE, BENCHMARKS_PAGE)
 BENCHMARKS = DOCS.parent / "benchmarks"
 MIB = 2**20
+# Beginnings of the aims that a user of a whole network cares about.
+WHOLE_NETWORKS = ("training", "peak memory", "inference")
 MISSING = "Not measured yet: run `{}`.\n"
 
 
@@ -51,6 +54,15 @@ def make_aims() -> str:
         return MISSING.format("make bench")
     head = ("speed, or peak memory", "relative to", "aim", "measured", "kept")
     return format_table(head, list_results(records), left=2)
+
+
+def make_summary() -> str:
+    """Return the rows of `make_aims` on whole networks, as measured with the usual settings."""
+    if not (records := read_all(RESULTS)):
+        return MISSING.format("make bench")
+    rows = [row for row in list_results(records) if row[0].startswith(WHOLE_NETWORKS)]
+    head = ("speed, or peak memory", "relative to", "measured")
+    return format_table(head, ([what, peer, now] for what, peer, _, now, _ in rows), left=2)
 
 
 def make_limits() -> str:
@@ -183,6 +195,7 @@ def describe_machines() -> str:
 
 
 TABLES = {
+    "summary": make_summary,
     "aims": make_aims,
     "workloads": make_workloads,
     "limits": make_limits,
@@ -196,4 +209,5 @@ TABLES = {
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill_tables(PAGE.read_text(), "performance", TABLES))
+    for page in PAGES:
+        page.write_text(fill_tables(page.read_text(), "performance", TABLES))

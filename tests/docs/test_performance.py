@@ -1,4 +1,4 @@
-"""docs/guide/performance.md: its tables follow from the records, and its example runs."""
+"""The pages on speed and benchmarks: their tables follow from the records, and the example runs."""
 
 import json
 import re
@@ -8,18 +8,20 @@ import sys
 import pytest
 
 from docs._build import performance
-from docs._build.performance import PAGE, TABLES
+from docs._build.performance import PAGE, PAGES, TABLES
 from docs._build.tables import fill_tables, list_tables
 
-TEXT = PAGE.read_text()
+TEXTS = [page.read_text() for page in PAGES]
 
 
-def test_the_tables_are_up_to_date():
-    assert fill_tables(TEXT, "performance", TABLES) == TEXT
+@pytest.mark.parametrize("text", TEXTS, ids=[page.stem for page in PAGES])
+def test_the_tables_are_up_to_date(text):
+    assert fill_tables(text, "performance", TABLES) == text
 
 
 def test_each_table_is_shown_once():
-    assert sorted(list_tables(TEXT, "performance")) == sorted(TABLES)
+    shown = [name for text in TEXTS for name in list_tables(text, "performance")]
+    assert sorted(shown) == sorted(TABLES)
 
 
 OLD = {"jax": "0.10", "device": "cpu"}
@@ -51,7 +53,9 @@ def test_compile_times_show_one_step_and_their_machine(monkeypatch, tmp_path, he
     assert row.split(" | ")[1:5] == ["0.50", "0.50 / 0.50", "– / –", "– / 0.50"]
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("aims", "workloads")])
+@pytest.mark.parametrize(
+    "name", [name for name in TABLES if name not in ("summary", "aims", "workloads")]
+)
 def test_tables_without_records_say_what_to_run(name, monkeypatch, tmp_path):
     monkeypatch.setattr(performance, "BENCHMARKS", tmp_path)
     performance.read.cache_clear()
@@ -62,5 +66,5 @@ def test_tables_without_records_say_what_to_run(name, monkeypatch, tmp_path):
 
 
 def test_the_example_runs():
-    example = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+    example = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)[1]
     subprocess.run([sys.executable, "-c", example], check=True, timeout=120)
