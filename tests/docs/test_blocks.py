@@ -18,8 +18,10 @@ from tests.interop.published import torchvision
 from tests.interop.torch_bytes import tensors, zip_file
 
 ROOT = Path(__file__).parents[2]
-# The language of each fence; what is not a program has another one than python.
+# The language of each fence; what is not a program has another one than python. Programs that need
+# PyTorch have `py`, and tests/docs/test_peers_pages.py runs them.
 LANGUAGES = {"python", "console", "text", "json", "mermaid", "toml", "yaml", "html", "bibtex"}
+LANGUAGES |= {"js", "py"}
 FENCE = re.compile(r"^( *)```(.*)$", re.M)
 
 
