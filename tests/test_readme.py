@@ -1,16 +1,16 @@
-"""The README's examples run as printed."""
+"""README is short, its examples run as printed, and its links and commands are right."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from pit_jax.models import create
-from pit_jax.models.__main__ import main
-from pit_jax.neurons import PIT
+from pit_jax.programs import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+COMPARISON = (ROOT / "docs" / "guide" / "comparison.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.S)
 NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?%?|\d+(?:e-?\d+)")
 
@@ -30,16 +30,34 @@ def test_every_example_prints_the_lines_shown_with_nearly_the_same_numbers(
 
 
 def test_every_python_block_is_followed_by_what_it_prints():
-    assert len(BLOCKS) == README.count("```python\n") == 3
+    assert len(BLOCKS) == README.count("```python\n") == 2
 
 
-def test_the_table_of_networks_is_what_the_command_prints(capsys):
-    pair = re.search(r"python -m pit_jax\.models (.*?) +#.*?```text\n(.*?)```", README, re.S)
-    arguments, shown = pair.groups()
-    assert main(arguments.split()) == 0
-    assert capsys.readouterr().out == shown
+def test_it_is_short_and_begins_with_whom_it_is_for_a_picture_and_two_commands():
+    assert README.count("\n") < 150
+    first = README.partition("\n## ")[0]
+    assert "For researchers" in first
+    (picture,) = re.findall(r"!\[[^\]]{20,}\]\((.*?)\)", README)
+    assert picture in first and (ROOT / picture).is_file()
+    assert re.findall(r"^    (make \w+)", first, re.M) == ["make run", "make test"]
+    assert len(BLOCKS[0][0].split("\n\n")[1].splitlines()) == 3  # Three lines of the library.
 
 
-def test_the_call_in_the_readme_creates_a_network():
-    (call,) = re.findall(r"`pit_jax\.models\.(create\(.*?\))`", README)
-    assert eval(call, {"create": create, "PIT": PIT}).num_steps == 4
+def test_every_command_exists():
+    lines = re.findall(r"^    (pit-jax .*?)(?:  +#.*)?$", README, re.M)
+    assert {shlex.split(line)[1] for line in lines} <= COMMANDS.keys() and len(lines) >= 7
+
+
+def read_table(text: str, cell: str) -> str:
+    """Return the table of a page that has `cell` in its head."""
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.M)
+    (found,) = [table for table in tables if cell in table.partition("\n")[0]]
+    return found
+
+
+def test_the_comparison_has_rows_of_its_page_which_has_a_source_for_each():
+    table = read_table(COMPARISON, "SpikingJelly").splitlines()
+    assert set(read_table(README, "SpikingJelly").splitlines()) <= set(table)
+    rows = [line.split("|")[1].strip() for line in table[2:]]
+    sources = re.findall(r"^- \*\*(.*?)\.\*\*", COMPARISON.partition("## Sources")[2], re.M)
+    assert sources == rows

@@ -34,9 +34,15 @@ from train.reproduce.statistics import compare_pairs
 from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED
 
 READINGS_JSON = DOCS.parent / "benchmarks" / "readings.json"
-# The rows of README, by the label without its group.
-README_ROWS = ("LIF 4x1", "I-LIF 1x4", "PIT paper 1x4", "PIT released 1x4", "PIT ours 1x4")
-README_EVENTS = ("LIF 10x1", "I-LIF 10x4", "PIT paper 10x4", "PIT ours 10x4")
+# The rows of README, the best first: the labels without their group, of images and of events.
+README_ROWS = {
+    "PIT `ours`": ("PIT ours 1x4", "PIT ours 10x4"),
+    "PIT `released`": ("PIT released 1x4",),
+    "I-LIF": ("I-LIF 1x4", "I-LIF 10x4"),
+    "PIT `paper`": ("PIT paper 1x4", "PIT paper 10x4"),
+    "LIF": ("LIF 4x1", "LIF 10x1"),
+}
+README_GROUPS = ("dig200", "FM12k", "dvs400")
 
 
 def make_claims() -> str:
@@ -173,17 +179,27 @@ def make_counts() -> str:
 
 
 def make_readme() -> str:
-    """Return the rows of LIF, I-LIF and PIT in each group, for README."""
-    rows = []
-    for group, slugs in list_groups().items():
-        for slug, shown in slugs.items():
-            name, case = shown[0]
-            if _drop_group(case) in (*README_ROWS, *README_EVENTS):
-                result = load_results(name)[case.label]
-                numbers = [format_estimate(result.estimate(m)) for m in ("accuracy", "spikes")]
-                link = f"[record](docs/evidence/{SCALE}/records/{slug}.json)"
-                rows.append([group, _drop_group(case), str(len(result.seeds)), *numbers, link])
-    return format_table(["data", "row", "seeds", "accuracy, %", "spikes", "record"], rows, left=2)
+    """Return the rows of PIT, I-LIF and LIF for README, with a column for each group."""
+    groups = list_groups()
+    rows = [
+        [name, *(_format_readme_cell(groups[group], labels) for group in README_GROUPS)]
+        for name, labels in README_ROWS.items()
+    ]
+    return format_table(["neuron", *README_GROUPS], rows, left=1)
+
+
+def _format_readme_cell(
+    slugs: Mapping[str, Iterable[tuple[str, Case]]], labels: Iterable[str]
+) -> str:
+    for slug, shown in slugs.items():
+        name, case = next(iter(shown))
+        if _drop_group(case) in labels:
+            result = load_results(name)[case.label]
+            accuracy, spikes = (format_estimate(result.estimate(m)) for m in ("accuracy", "spikes"))
+            mean, _, interval = accuracy.partition(" ")
+            record = f"docs/evidence/{SCALE}/records/{slug}.json"
+            return f"[{mean}]({record}) {interval}, {spikes.partition(' ')[0]}"
+    return "–"
 
 
 def make_contrasts() -> str:
