@@ -91,6 +91,7 @@ SCALE_INITS: dict[str, Callable[..., Array]] = {
     "lsq": lsq,
     "ones": ones,
 }
+"""The initializers by name, as `config.neuron.scale_init` gives them."""
 
 
 def refuse_nonfinite_scales(params: dict) -> None:

@@ -175,3 +175,4 @@ SPIKES: dict[str, Callable[..., Array]] = {
     "sigmoid": sigmoid,
     "arctan": arctan,
 }
+"""The firing functions of binary neurons by name, as `config.neuron.spike` gives them."""

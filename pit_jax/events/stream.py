@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from pit_jax.events.values import read_coordinates, read_polarities, read_times
 from pit_jax.reading import reading
 
-# t in microseconds; p is 1 where the light rose (ON) and 0 where it fell (OFF).
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8)])
+"""An event: `t` in microseconds; `p` is 1 where the light rose (ON) and 0 where it fell (OFF)."""
 # Names of the fields in tonic, SpikingJelly, Metavision, dv-processing, aedat and HDF5 files.
 NAMES = {
     "t": ("t", "ts", "timestamp", "timestamps", "time"),

@@ -176,6 +176,7 @@ NORMS: dict[str, Norm] = {
     "TEBN": TEBN,
     "no_norm": no_norm,
 }
+"""The norms by name, as `config.model.norm.name` gives them."""
 
 
 def multiply_start(gain: float, start: Initializer) -> Initializer:

@@ -62,6 +62,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "e_spikeformer_m": e_spikeformer_m,
     "e_spikeformer_l": e_spikeformer_l,
 }
+"""The networks by name: what `create` and `config.model.name` take."""
 
 
 FLAX_FIELDS = ("parent", "name")

@@ -41,6 +41,7 @@ NEURONS = {
         QBLIF,
     )
 }
+"""The neurons by name, as `config.neuron.name` gives them."""
 
 __all__ = [
     "CLIF",

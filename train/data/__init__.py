@@ -81,8 +81,8 @@ def load(
     option that the data set does not take, or damaged files.
 
     Args:
-        data_dir: the folder with the files of data sets; a download goes there too. For
-            `FROM_FILES` it can be a file.
+        data_dir: the folder with the files of data sets; a download goes there too. For arrays,
+            event_folder and folder it can be a file.
         train_images: the number of training images, equal for each class and the same images in
             every run; 0 uses all. For `digits` and `dvs_digits` the rest joins the test images.
         validation: the share of the training images on which the best epoch is chosen, instead of

@@ -20,7 +20,7 @@ def _return_count(count: Int[Array, "..."]) -> Int[Array, "..."]:
     return count
 
 
-# The paper's inference (Appendix A): one slot for each of D levels, k spikes for a count of k.
 EXPANDED = Code("expanded", int, _return_count)
-# ⌈log₂(D+1)⌉ slots, each worth twice the next: one spike for each bit that is set in k.
+"""The paper's inference (Appendix A): one slot for each of D levels, k spikes for a count of k."""
 BINARY_CODE = Code("binary_code", int.bit_length, jax.lax.population_count)
+"""⌈log₂(D+1)⌉ slots, each worth twice the next: one spike for each bit that is set in k."""

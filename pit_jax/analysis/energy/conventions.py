@@ -64,6 +64,7 @@ TABLE_3: Sequence[Table3] = (
     Table3("CIFAR100", "QAT", None, None, 35.84, None),
     Table3("CIFAR100", "PIT", 1, 4, 35.84, 5.73),
 )
+"""The rows of Table 3 as the paper prints them."""
 
 
 class Table10(NamedTuple):
@@ -82,3 +83,4 @@ TABLE_10: Sequence[Table10] = (
     Table10("I-LIF", 1, 4, 56.67, 2.33, 61.71),
     Table10("PIT", 1, 4, 49.30, 2.88, 57.64),
 )
+"""The rows of Table 10 as the paper prints them."""

@@ -20,8 +20,9 @@ class Picojoules:
 
 
 FLOAT32 = Picojoules()
-# 32-bit sums of products of 8-bit integers.
+"""The prices of 32-bit floats."""
 INT8 = Picojoules(ac=0.1, mac=0.3, multiply=0.2)
+"""The prices of 32-bit sums of products of 8-bit integers."""
 
 
 @dataclass(frozen=True)

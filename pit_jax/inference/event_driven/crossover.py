@@ -15,8 +15,9 @@ from typing import Any
 from pit_jax.inference.event_driven.assemble import WeightLayer
 from pit_jax.old_names import serve_old_names
 
-# Maps a layer and a batch size to the largest share of firing inputs at which it still adds spikes.
 Crossover = Callable[[WeightLayer, int], float]
+"""A function of a layer and a batch size: the largest share of firing inputs at which the layer
+still adds spikes."""
 
 TABLE = Path(__file__).parent / "crossover.json"
 

@@ -22,6 +22,7 @@ LAYOUTS: dict[str, Layout] = {
     "spikingjelly_sdt": transformer.spikingjelly_sdt,
     "e_spikeformer": transformer.e_spikeformer,
 }
+"""The known layouts by name, as `convert` and `pit-jax import --layout` take them."""
 
 
 def score_layouts(names: Iterable[str]) -> dict[str, float]:
