@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": Command("measure a trained network on a split or your own images", "evaluate"),
     "predict": Command("classify your own images or event recordings", "predict"),
     "export": Command("compile a trained network to binary spikes, for other programs", "export"),
+    "demo": Command("write a web page that runs a network in the browser", "demo"),
     "analyze": Command("run the paper's analyses of trained networks", "analyze"),
     "report": Command("compare runs in one HTML page", "report"),
     "check": Command("check a data set before you train on it", "check"),

@@ -18,6 +18,7 @@ from .cli import (
     add_checkpoint,
     add_config,
     add_cpu_devices,
+    add_demo,
     add_overwrite,
     add_places,
     add_run,
@@ -366,6 +367,7 @@ GRAMMARS = {
         "predict", _add_predict, "  %(prog)s runs/digits photo.png scans/ --out scans.csv"
     ),
     "export": Grammar("export", _add_export, "  %(prog)s runs/digits --format stablehlo"),
+    "demo": Grammar("demo", add_demo, "  %(prog)s digits\n  %(prog)s runs/digits --out page.html"),
     "analyze": Grammar(
         "analyze",
         _add_analyze,

@@ -21,6 +21,8 @@ from .sections import list_keys, list_set_keys
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
 MOST_SEEDS = 1024  # Each has its own device, with its own threads: JAX aborts with thousands.
 NEEDED = "give the folder of a run: RUN"
+# The name of the network of `pit_jax.examples` where a program takes a run.
+SHIPPED_NETWORK = "digits"
 # Earlier versions parsed with absl, which also allows a single dash before these options.
 SINGLE_DASH = ("-config", "-noconfig", "-workdir", "-out")
 
@@ -154,6 +156,46 @@ def add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
     add_checkpoint(parser)
 
 
+def add_demo(parser: Parser) -> None:
+    """Write a web page that runs a trained network in the browser.
+
+    The page is one file that opens from disk and requests nothing. A visitor draws an image, or
+    clicks a test image, and watches the spikes of every layer, the additions and the answer. The
+    network is compiled to binary spikes and verified as for export, so the page has its bits.
+    """
+    add = parser.add_argument
+    add(
+        "network",
+        type=read_network,
+        metavar="RUN",
+        help="the folder of a run, or of an export with --format directory; digits: the network "
+        "that pit_jax ships",
+    )
+    parser.hints["--workdir"] = "give RUN without an option."
+    add_checkpoint(parser)
+    add(
+        "--out",
+        type=path,
+        default=Path("demo.html"),
+        metavar="FILE.html",
+        help="default: demo.html",
+    )
+    add_overwrite(parser)
+    add(
+        "--weights",
+        choices=("float32", "int16", "int8"),
+        default="float32",
+        help="int8 makes the smallest page; default: float32, as for export",
+    )
+    add(
+        "--code",
+        choices=("thermometer", "bitwise"),
+        default="thermometer",
+        help="the slots of a count, as for export; default: thermometer",
+    )
+    add_places(parser)
+
+
 def add_checkpoint(parser: Parser) -> None:
     """Add the option that selects a checkpoint of a run."""
     parser.add_argument(
@@ -201,6 +243,11 @@ def read_folder(text: str) -> Path:
     if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")
     return path(text)
+
+
+def read_network(text: str) -> str | Path:
+    """Return `SHIPPED_NETWORK` for its name, and the folder in any other argument."""
+    return text if text == SHIPPED_NETWORK else read_folder(text)
 
 
 def find_pages(words: Sequence[str]) -> list[str]:

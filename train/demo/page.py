@@ -1,0 +1,100 @@
+"""Join a program, the interpreter and the view in one HTML file that needs no other file."""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pit_jax.display import escape_controls
+
+from ..errors import UserError
+from .encode import encode_program
+from .source import Demo
+
+HERE = Path(__file__).parent
+# The first line marks a page that this program may replace.
+MARK = "<!doctype html><!-- made by python -m train.demo -->"
+MOST_BYTES = 3_000_000
+# Data sets of digits, whose pages ask the visitor for one.
+OF_DIGITS = ("digits", "mnist")
+
+
+def _escape(value: Any) -> Any:
+    return value if isinstance(value, Markup) else escape_controls(value)
+
+
+_templates = Environment(
+    loader=FileSystemLoader(HERE),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    finalize=_escape,
+)
+
+
+def make_page(demo: Demo) -> str:
+    """Return the HTML document; raise UserError if the program is too large for it."""
+    encoded = encode_program(demo.program)
+    shape = demo.shape
+    draws = shape[-1] == 1
+    heading = "Draw a digit" if draws and demo.data in OF_DIGITS else "Watch a network answer"
+    text = _templates.get_template("page.html.jinja").render(
+        mark=Markup(MARK),
+        heading=heading,
+        title=demo.title,
+        draws=draws,
+        size=f"{shape[0]} × {shape[1]}",
+        weights=f"{count_weights(encoded):,}",
+        signed=any(layer["signed"] for layer in encoded["layers"]),
+        examples=len(demo.images),
+        facts=demo.facts.items(),
+        credit=demo.credit,
+        program=to_script(encoded),
+        page=to_script(
+            {
+                "classes": demo.classes,
+                "labels": demo.labels.tolist(),
+                "images": b64encode(np.ascontiguousarray(demo.images).tobytes()).decode(),
+            }
+        ),
+        style=read_part("page.css"),
+        interpreter=read_part("interpreter.js"),
+        drawing=read_part("drawing.js"),
+        view=read_part("view.js"),
+    )
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise UserError(
+            f"the page would have {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} MB are "
+            "allowed. Use --weights int8, or a smaller network."
+        )
+    return text
+
+
+def is_page(file: Path) -> bool:
+    """Return whether this program made `file`."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.readline() == f"{MARK}\n"
+    except OSError:
+        return False
+
+
+def count_weights(encoded: dict[str, Any]) -> int:
+    """Return the number of stored weights, all copies for steps and streams included."""
+    return sum(row["weights"] * row["copies"] for row in encoded["rows"])
+
+
+def to_script(value: Any) -> Markup:
+    """Return JSON for a script element, which a name such as `</script>` cannot end."""
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def read_part(name: str) -> Markup:
+    """Return a style sheet or a script of this folder."""
+    return Markup((HERE / name).read_text(encoding="utf-8").strip())
