@@ -1,11 +1,10 @@
 """Build the site into site/: python -m docs._build.site
 
-Zensical reads Markdown in one folder and nothing else, so docs/ is copied to build/docs first:
-notebooks become Markdown, and files outside docs/ to which pages link are copied. Zensical builds
-build/site, which replaces site/, and then all links are checked.
+Zensical reads Markdown in one folder and nothing else, so docs/ is copied to a folder below build/
+first: notebooks become Markdown, and files outside docs/ to which pages link are copied. Then all
+links of what Zensical built are checked, and it replaces site/.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -23,12 +23,12 @@ from docs._build.notebooks import convert_notebook
 from docs._build.repository import link_colab, read_address
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build"
 SKIPPED = {"_build", "__pycache__", "locks"}
 # Pages that Zensical should not find when a user types a word: generated lists and copies of code.
 UNSEARCHED = ("evidence/", f"{outside.FOLDER}/")
 # What Zensical, mkdocstrings and griffe print before a fault; the two latter do not stop a build.
-WARNING = re.compile(r"\b(?:WARNING|ERROR|[Ww]arning:|[Ee]rror:)|^mkdocstrings: ", re.M)
+WARNING = re.compile(r"\b(?:WARNING|ERROR|[Ww]arning:|[Ee]rror:)|^(?:griffe|mkdocstrings): ", re.M)
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 HIDDEN = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
@@ -152,21 +152,24 @@ def check_navigation() -> list[str]:
 
 def build(address: str) -> list[str]:
     """Build site/, and return a line for each fault."""
-    for name in ("docs", "site"):
-        shutil.rmtree(BUILD / name, ignore_errors=True)
-    pages = Pages(BUILD / "docs", address)
-    pages.add_docs()
-    (BUILD / "mkdocs.yml").write_text(yaml.safe_dump(make_config(address), sort_keys=False))
-    faults = check_navigation() + pages.faults
-    printed, status = run_zensical(BUILD)
-    print(printed, flush=True)
-    if status:
-        return [*faults, "Zensical stopped, see above"]
-    shutil.rmtree(ROOT / "site", ignore_errors=True)
-    (BUILD / "site").rename(ROOT / "site")
-    if WARNING.search(printed):
-        faults.append("Zensical or mkdocstrings printed a warning, see above")
-    return faults + check_site(ROOT / "site")
+    (ROOT / "build").mkdir(exist_ok=True)
+    # A folder of its own, so that two builds at a time do not mix.
+    with TemporaryDirectory(prefix="site-", dir=ROOT / "build") as name:
+        folder = Path(name)
+        pages = Pages(folder / "docs", address)
+        pages.add_docs()
+        (folder / "mkdocs.yml").write_text(yaml.safe_dump(make_config(address), sort_keys=False))
+        faults = check_navigation() + pages.faults
+        printed, status = run_zensical(folder)
+        print(printed, flush=True)
+        if status:
+            return [*faults, "Zensical stopped, see above"]
+        if WARNING.search(printed):
+            faults.append("Zensical or mkdocstrings printed a warning, see above")
+        faults += check_site(folder / "site")
+        shutil.rmtree(ROOT / "site", ignore_errors=True)
+        (folder / "site").rename(ROOT / "site")
+    return faults
 
 
 def run_zensical(folder: Path) -> tuple[str, int]:
@@ -174,12 +177,11 @@ def run_zensical(folder: Path) -> tuple[str, int]:
     done = subprocess.run(
         [sys.executable, "-m", "zensical", "build", "--clean", "-f", folder / "mkdocs.yml"],
         cwd=ROOT,
-        env=os.environ | {"NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return done.stdout, done.returncode
+    return COLOR.sub("", done.stdout), done.returncode
 
 
 def main() -> int:
