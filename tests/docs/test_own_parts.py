@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs/guide/own_parts.md").read_text()
 BLOCK = r"```python\n(.*?)```"
 # Each example with the command that follows it.
 EXAMPLES = [
-    (code.rpartition("```python\n")[2], shlex.split(command)[3:])
+    (code.rpartition("```python\n")[2], shlex.split(command.removeprefix("pit-jax train")))
     for code, command in re.findall(BLOCK + r"\n\n```console\n(.*?)\n```", PAGE, re.S)
 ]
 COMMANDS = [words for _, words in EXAMPLES]

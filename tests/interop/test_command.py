@@ -207,7 +207,7 @@ def test_arrays_that_do_not_match_the_manifest_are_refused(checkpoint, tmp_path)
 
 
 DOCS = Path(__file__).parents[2] / "docs/guide/interop.md"
-COMMANDS = re.findall(r"^python -m pit_jax.interop (.*)$", DOCS.read_text(), re.MULTILINE)
+COMMANDS = re.findall(r"^pit-jax import (.*)$", DOCS.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
