@@ -141,11 +141,10 @@ def _note_skipped(reason: str) -> None:
 def tune_runtime() -> str:
     """Apply what this process can still change, and return the rest as a line for the shell.
 
-    Before JAX has started its devices, this adds setting 1 to XLA_FLAGS, for everything that JAX
-    compiles on CPUs from then on, also for inference of single samples, which is slower with it:
-    call it first. The line sets what must be there before a process
-    starts; it is empty if nothing is left. Nothing is restarted. Raises FileError for an unknown
-    value of PIT_JAX_TUNING.
+    Call it before JAX starts its devices: it adds Eigen for convolutions to XLA_FLAGS, for
+    everything that JAX compiles on CPUs from then on. Inference of single samples becomes slower
+    with it. The line sets what must be there before a process starts; it is empty if nothing is
+    left. Nothing is restarted. Raises FileError for an unknown value of PIT_JAX_TUNING.
     """
     if not is_tuning():
         return ""

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -173,7 +174,7 @@ def _format_page(name: str) -> str:
     page = load_page(name)
     assert not MEANINGS.keys() - page.variants.keys(), f"{name} lacks variants of the neuron"
     own = dict(page.variants.items() - MEANINGS.items())
-    text = f"```text\n{head}\n```\n"
+    text = "\n\n".join(map(_format_paragraph, head.split("\n\n"))) + "\n"
     if own:
         rows = [
             (_code(f"{name}:{each}"), _escape(own[each])) for each in page.variants if each in own
@@ -183,6 +184,14 @@ def _format_page(name: str) -> str:
     keys = sorted(list_set_keys(page.config), key=_find_position)
     rows = [row for key in keys if (row := _format_set_key(page.config, key))]
     return text + "\n" + format_table(("key", "value", "default", "meaning"), rows, left=4)
+
+
+def _format_paragraph(text: str) -> str:
+    """Return a paragraph of the head of a config as Markdown: commands as code, pages as links."""
+    if text.startswith((" ", "python -m ")):
+        return f"```console\n{textwrap.dedent(text)}\n```"
+    text = re.sub(r"--config\.[\w.]+=[\w:.()]*\w", r"`\g<0>`", _escape(text))
+    return re.sub(r"docs/([\w/]+\.md)", r"[docs/\1](../\1)", text)
 
 
 def _find_position(key: str) -> tuple[int, bool]:

@@ -1,12 +1,15 @@
 """An extension of griffe, which reads the source for the reference without running it.
 
 Griffe knows the `__init__` that `@dataclass` adds but not those that Flax and `NamedTuple` add.
-With this extension, the reference shows their signatures with types and defaults, and the sections
-`Args:` of docstrings find their parameters. mkdocs.yml loads it.
+With this extension, which mkdocs.yml loads, the reference shows their signatures with types and
+defaults, and the sections `Args:` of docstrings find their parameters. A page that a docstring
+names becomes a link.
 """
 
 import ast
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import griffe
@@ -19,6 +22,10 @@ BASES = (
     "flax.struct.PyTreeNode",
     "typing.NamedTuple",
 )
+
+
+DOCS = Path(__file__).parents[1]
+PAGE = re.compile(r"docs/([\w/]+\.md)")
 
 
 class Axes(str):
@@ -36,7 +43,7 @@ class Axes(str):
 
 
 class FieldParameters(griffe.Extension):
-    """Adds the `__init__` that annotated fields make, and leaves the axes of arrays as written."""
+    """Adds signatures and links, and leaves the axes of arrays as they are written."""
 
     def on_module_node(self, *, node: Any, **kwargs: Any) -> None:
         """Protect the axes in annotations of jaxtyping: `Float[Array, "B"]`."""
@@ -54,11 +61,25 @@ class FieldParameters(griffe.Extension):
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     argument.value = Axes(argument.value)
 
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Link the pages that a docstring names, such as docs/theory/decisions.md."""
+        if obj.docstring is not None:
+            obj.docstring.value = PAGE.sub(_make_link, obj.docstring.value)
+
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Add `__init__` to the classes of a package, once all of its modules are read."""
         for found in _walk_classes(pkg):
             if "__init__" not in found.members and _makes_parameters(found):
                 found.set_member("__init__", _make_init(found))
+
+
+def _make_link(page: re.Match[str]) -> str:
+    """Return a link from a page in docs/reference, with the title of its target."""
+    file = DOCS / page[1]
+    if not file.is_file():
+        return page[0]
+    title = file.read_text().partition("\n")[0].removeprefix("# ")
+    return f"[{title}](../{page[1]})"
 
 
 def _walk_classes(parent: griffe.Module | griffe.Class) -> Iterator[griffe.Class]:
