@@ -16,8 +16,8 @@ def convert_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     """Return the Markdown of a notebook, and its figures by their path next to the page."""
     notebook = nbformat.read(path, as_version=4)
     embed_animations(notebook)
-    resources = {"unique_key": path.stem, "output_files_dir": "figures"}
-    text, resources = MarkdownExporter().from_notebook_node(notebook, resources=resources)
+    names = {"unique_key": path.stem, "output_files_dir": "figures"}
+    text, resources = MarkdownExporter().from_notebook_node(notebook, resources=names)
     return fence_outputs(text), resources["outputs"]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from docs._build import outside
 from docs._build.links import check_site
