@@ -146,7 +146,7 @@ def test_the_changelog_has_the_usual_sections_in_the_usual_order():
         assert sections == [name for name in usual if name in sections]
 
 
-def test_the_citation_in_the_readme_is_that_of_the_citation_file():
+def test_readme_and_citation_file_cite_the_same_paper():
     paper = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
     entry = re.search(r"```bibtex\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
     fields = dict(re.findall(r"(\w+) += \{(.*?)\},?\n", entry))
