@@ -8,6 +8,7 @@ from pathlib import Path
 
 import griffe
 import pytest
+from mkdocstrings import Inventory
 
 from docs._build.config_reference import SECTIONS
 from docs._build.reference import COMMANDS_HEAD, FOLDER, PAGES, read_help
@@ -85,6 +86,20 @@ def test_every_public_name_has_an_entry(package, packages, entries):
     found = {name: find_public(packages, f"{package}.{name}") for name in names}
     missing = [name for name, path in found.items() if path not in entries]
     assert missing == []
+
+
+@pytest.mark.slow
+def test_every_public_name_has_an_anchor_in_the_built_site(site, packages):
+    with (site / "objects.inv").open("rb") as file:
+        inventory = Inventory.parse_sphinx(file, domain_filter=["py"])
+    for package in list_packages():
+        for name in set(packages[package].exports) - {"__version__"}:
+            path = find_public(packages, f"{package}.{name}")
+            if packages[path].is_module and path not in inventory:
+                continue  # Its page is written by hand.
+            page, _, anchor = inventory[path].uri.partition("#")
+            anchor = anchor.replace("$", path)
+            assert f'id="{anchor}"' in (site / page).read_text(), f"{package}.{name}"
 
 
 def find_public(packages: griffe.ModulesCollection, name: str) -> str:
