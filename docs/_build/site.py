@@ -130,11 +130,27 @@ def place_pages(nav: Any) -> Any:
         ((title, entry),) = nav.items()
         placed = place_pages(entry)
         return {title: placed} if placed else None
+    if (ROOT / "docs" / nav).is_dir():
+        return list_folder(ROOT / "docs" / nav)
     return outside.place(f"docs/{nav}") if (ROOT / "docs" / nav).is_file() else None
 
 
+def list_folder(folder: Path) -> list[dict[str, str]]:
+    """Return the pages of a folder of docs/ by the first words of their titles, Table 3 first."""
+    pages = {}
+    for path in folder.glob("*.md"):
+        title = path.read_text(encoding="utf-8").partition("\n")[0].strip("# ").partition(":")[0]
+        pages[title] = path.relative_to(ROOT / "docs").as_posix()
+    kinds = {"Table": 0, "Figure": 1}
+
+    def rank(title: str) -> tuple[int, int]:
+        return kinds.get(title.split()[0], 2), int("0" + re.sub(r"\D", "", title))
+
+    return [{title: pages[title]} for title in sorted(pages, key=rank)]
+
+
 def list_pages(nav: Any) -> Iterator[str]:
-    """Yield the pages that a navigation names."""
+    """Yield the pages and folders that a navigation names."""
     entries = nav.values() if isinstance(nav, dict) else nav
     for entry in entries:
         yield from [entry] if isinstance(entry, str) else list_pages(entry)
@@ -146,7 +162,7 @@ def check_navigation() -> list[str]:
     return [
         f"mkdocs.yml: there is no docs/{page}"
         for page in list_pages(config["nav"])
-        if not (ROOT / "docs" / page).is_file()
+        if not (ROOT / "docs" / page).exists()
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs._build import site
+from docs._build import outside, site
 from docs._build.links import check_site
 from docs._build.repository import link_colab, read_address
 
@@ -31,16 +31,22 @@ def write_project(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_the_navigation_has_every_page_except_the_evidence():
-    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    named = list(site.list_pages(nav))
-    pages = {
-        path.relative_to(ROOT / "docs").as_posix()
+def test_the_navigation_has_every_page_once():
+    named = list(site.list_pages(site.make_config()["nav"]))
+    pages = [
+        outside.place(path.relative_to(ROOT).as_posix())
         for path in site.list_docs()
         if path.suffix in (".md", ".ipynb")
-    }
-    assert set(named) == {page for page in pages if not page.startswith("evidence/")}
-    assert len(named) == len(set(named))
+    ]
+    assert sorted(named) == sorted(pages)
+    assert site.check_navigation() == []
+
+
+def test_tables_come_before_figures_in_the_order_of_their_numbers():
+    titles = [title for entry in site.list_folder(ROOT / "docs/evidence/laptop") for title in entry]
+    tables = [title for title in titles if title.startswith("Table")]
+    assert titles[: len(tables)] == tables and titles[len(tables)] == "Figure 3"
+    assert tables.index("Table 9") < tables.index("Table 10")
 
 
 def test_the_groups_of_the_navigation():
