@@ -20,7 +20,7 @@ QUESTIONS = [
 ]
 SCREEN = 40
 # They name pages that do not exist, to test that such pages are found.
-SAMPLES = {Path(__file__), ROOT / "tests" / "docs" / "test_outside.py"}
+SAMPLES = {Path(__file__).with_name(f"test_{name}.py") for name in ("links", "outside", "site")}
 
 
 def list_text_files() -> list[Path]:
