@@ -9,6 +9,7 @@ from pathlib import Path
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src import xla_bridge
@@ -129,7 +130,7 @@ def silence_a_layer() -> None:
 
 def pass_channels_first() -> None:
     network = pit_jax.create("resnet18", num_classes=10, neuron=pit_jax.LIF, num_steps=4)
-    show(ValueError, lambda: network.init(KEY, np.zeros((8, 3, 32, 32), np.float32)))
+    show(ValueError, lambda: network.init(KEY, jnp.zeros((8, 3, 32, 32))))
 
 
 def call_with_other_steps() -> None:
@@ -153,7 +154,7 @@ class WithActivation(nn.Module):
 
 
 def compile_an_activation() -> None:
-    x = np.ones((4, 3), np.float32)
+    x = jnp.ones((4, 3))
     network = WithActivation()
     variables = network.init(KEY, x)
     show(NotFoldable, lambda: pit_jax.inference.compile(network, variables, x))
