@@ -104,7 +104,7 @@ def test_nothing_drawn_is_black_and_empty_strokes_are_ignored(page):
     assert np.array_equal(draw(page, [[], *DIGITS[3]]), draw(page, DIGITS[3]))
 
 
-@pytest.mark.parametrize("shape", [(16, 12), (32, 32), (64, 64), (5, 5)])
+@pytest.mark.parametrize("shape", [(16, 12), (32, 32), (64, 64), (12, 20)])
 def test_other_gray_images_follow_the_rule_of_mnist(page, shape):
     pixels = page.evaluate("([s, shape]) => [...drawStrokes(s, shape)]", [DIGITS[0], [*shape, 1]])
     image = np.array(pixels).reshape(shape)

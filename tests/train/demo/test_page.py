@@ -4,15 +4,12 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-import flax.linen as nn
-import jax
 import numpy as np
 import pytest
 
-from pit_jax import artifact, inference
-from pit_jax.neurons import PIT
+from pit_jax import artifact
+from tests.train.demo.colors import compile_colors
 from tests.train.helpers import read_contents
 from tests.train.pages import Page
 from train.data.dataset import ArraySplit, Dataset
@@ -206,20 +203,9 @@ def test_events_floats_and_large_images_are_refused(shape, mean, dtype, problem)
     check_images(make_dataset((28, 28, 1), (0.5,), np.uint8))
 
 
-class Colors(nn.Module):
-    """The smallest network of color images."""
-
-    @nn.compact
-    def __call__(self, x: Any) -> Any:
-        x = PIT(levels=2)(nn.Dense(4)(x.reshape(len(x), 1, -1)))
-        return nn.Dense(3)(x)
-
-
 def test_a_saved_program_of_color_images_is_refused(tmp_path, capsys, out):
     images = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), np.uint8)
-    variables = Colors().init(jax.random.key(0), images / 255)
-    half = (0.5, 0.5, 0.5)
-    inference.compile(Colors(), variables, images, mean=half, std=half).save(tmp_path / "saved")
+    compile_colors(images).save(tmp_path / "saved")
     assert "reads color images, which cannot be drawn" in refuse(
         capsys, tmp_path / "saved", "--out", out
     )

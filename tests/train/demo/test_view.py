@@ -11,9 +11,10 @@ import pytest
 
 from pit_jax import examples
 from tests.browser import open_browser, record_faults
+from tests.train.demo.colors import compile_colors
 from tests.train.demo.strokes import DIGITS, change
 from train.demo.page import make_page
-from train.demo.source import open_demo
+from train.demo.source import Demo, open_demo
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,16 @@ def draw(page: Any, strokes: list[Any]) -> None:
 
 def wait_for_answer(page: Any) -> None:
     page.wait_for_timeout(700)
-    page.wait_for_function(ANSWERED)
+    wait_for_end(page)
+
+
+def wait_for_end(page: Any) -> None:
+    """Wait for the last frame, without `wait_for_function`, which the page's policy forbids."""
+    for _ in range(300):
+        if page.evaluate(ANSWERED):
+            return
+        page.wait_for_timeout(100)
+    raise TimeoutError("the page has not answered")
 
 
 def read_label(page: Any) -> str:
@@ -96,7 +106,7 @@ def test_digits_of_other_sizes_places_and_slants_are_recognized(page):
         [strokes for _, strokes in cases],
     )
     right = sum(label == digit for label, (digit, _) in zip(labels, cases, strict=True))
-    assert right >= 190, f"{right} of 200"
+    assert right >= 195, f"{right} of 200"
 
 
 def test_a_finger_draws_and_does_not_scroll_the_page(browser):
@@ -184,7 +194,7 @@ def test_an_answer_plays_pauses_and_steps(browser):
     page.locator("#back").click()
     assert page.evaluate("demo.at") == len(before) - 2
     page.locator("#play").click()
-    page.wait_for_function(ANSWERED)
+    wait_for_end(page)
     page.close()
 
 
@@ -206,6 +216,24 @@ def test_a_run_of_two_steps_shows_both(browser, finished_run, tmp_path):
     assert chips[7].startswith("step 2 of 2, slot 4: ")
     page.locator("#position").fill("0")
     assert page.locator("#moment").inner_text().startswith("Now: step 1 of 2, ")
+    context.close()
+    assert faults == []
+
+
+def test_color_images_are_only_clicked(browser, tmp_path):
+    images = np.random.default_rng(0).integers(1, 256, (4, 2, 2, 3), np.uint8)
+    program = compile_colors(images)
+    colors = Demo(program, "colors", "colors", ("red", "<b>", "c"), images, np.arange(4) % 3, {})
+    file = tmp_path / "colors.html"
+    file.write_text(make_page(colors))
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    faults = record_faults(page)
+    page.goto(file.as_uri())
+    assert page.locator("#field").count() == 0
+    for image, button in zip(images, page.locator("#examples button").all(), strict=True):
+        button.click()
+        assert read_label(page) == colors.classes[int(program(image[None]).argmax())]
     context.close()
     assert faults == []
 
