@@ -76,7 +76,8 @@ This page is written by `python -m docs._build.reference` from `configs/`; a tes
 Every config has these variants, for example `digits:lif`, unless its own table has another meaning.
 
 """
-COLUMNS = ("key", "type", "default", "meaning")
+# Three columns, so that the meaning is in sight on a phone.
+COLUMNS = ("key", "type, default", "meaning")
 
 
 def format_keys() -> str:
@@ -151,12 +152,12 @@ def _format_options(
 def _format_option(key: str, option: Option, default: str) -> tuple[str, ...]:
     last = key.rpartition(".")[2]
     if find_kind(key):
-        return _code(last), "section", default, f"{_escape(option.meaning)} Keys as in `neuron`."
+        return _code(last), f"section, {default}", f"{_escape(option.meaning)} Keys as in `neuron`."
     meaning, names = option.meaning, list_functions(key) if last in FUNCTIONS else []
     if names and not all(name in meaning for name in names):
         meaning += f" One of {', '.join(names)}."
     kind = " or ".join(map(_code, describe_type(option).split("|")))
-    return _code(last), kind, default, _escape(meaning)
+    return _code(last), f"{kind}, {default}", _escape(meaning)
 
 
 def _merge(defaults: Mapping[str, str]) -> str:
@@ -183,7 +184,7 @@ def _format_page(name: str) -> str:
     complete(page.config)
     keys = sorted(list_set_keys(page.config), key=_find_position)
     rows = [row for key in keys if (row := _format_set_key(page.config, key))]
-    return text + "\n" + format_table(("key", "value", "default", "meaning"), rows, left=4)
+    return text + "\n" + format_table(("key", "value", "meaning"), rows, left=3)
 
 
 def _format_paragraph(text: str) -> str:
@@ -207,13 +208,14 @@ def _format_set_key(config: Any, key: str) -> tuple[str, ...] | None:
     value = (read_section(config, what) or {})[last]
     if last == "name":
         title = SECTIONS.get(what, "another neuron")
-        return _code(key), _format_value(value), "*required*", title[0].lower() + title[1:]
+        return _code(key), _format_value(value), title[0].lower() + title[1:]
     option = find_option(config, key)
     # Where the data are is no key of a part.
     option = option or Option(str, "data" if last == "data_dir" else MISSING, "")
     if option.default is not MISSING and value == option.default:
         return None
-    return _code(key), _format_value(value), _format_value(option.default), _escape(option.meaning)
+    default = f", by default {_format_value(option.default)}" * (option.default is not MISSING)
+    return _code(key), _format_value(value) + default, _escape(option.meaning)
 
 
 def _format_sentence(function: Callable[..., Any]) -> str:
