@@ -63,8 +63,9 @@ def test_the_first_commands_train_on_a_folder_and_classify_new_images(tmp_path, 
             save_image(Path("new_photos", f"{name}{number}.png"), pixels)
     command = read(PAGE)[0].code.splitlines()[1]
     assert command.startswith("pit-jax train --config folder")
-    small = ("--config.epochs=1", "--config.model.width=4", "--config.batch_size=8")
-    words = command.replace("size=64", "size=16").split()[2:]
+    # A smaller network and smaller images; tests have four devices.
+    small = ("--config.epochs=2", "--config.model.width=4", "--config.batch_size=8")
+    words = [*command.split()[2:], "--config.data.size=16", "--config.cpu_devices=4"]
     with limit_devices(1):
         assert run_main(*words, *small) == 0
         assert predict.main(["predict", "runs/pets", "new_photos/"]) == 0
