@@ -58,7 +58,7 @@ def draw_network(image: np.ndarray, run: Any) -> Figure:
 
 
 def _draw_cells(axes: Any, layer: np.ndarray, colors: ListedColormap, largest: int) -> None:
-    shown = {"cmap": colors, "vmin": 0, "vmax": largest, "interpolation": "nearest"}
+    shown: dict[str, Any] = {"cmap": colors, "vmin": 0, "vmax": largest, "interpolation": "nearest"}
     axes.imshow(tile_channels(layer), aspect="auto", **shown)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
