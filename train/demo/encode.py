@@ -220,5 +220,5 @@ def _check_size(arrays: Iterable[np.ndarray]) -> None:
     if size > MOST_BYTES:
         raise UserError(
             f"the program's integers take {size / 1e6:.1f} MB, and a page may have "
-            f"{MOST_BYTES / 1e6:.0f} MB. Choose a smaller network, or weights of 8 bits."
+            f"{MOST_BYTES / 1e6:.0f} MB. Choose --weights int8 or a smaller network."
         )

@@ -1,8 +1,8 @@
 // Run the integers of a compiled program in a browser: pixels in, spikes, additions and logits out.
 //
-// `createProgram(data)` takes what `encode_program` in encode.py returns. Each function here returns
-// the same bits as its counterpart in pit_jax/inference/runtime (step.py, reductions.py and
-// fixed_point.py), which the comments name. Currents and membranes are int32 and wrap around as
+// `createProgram(data)` takes what `encode_program` in encode.py returns. Each function here
+// returns the same bits as its counterpart in pit_jax/inference/runtime (step.py, reductions.py
+// and fixed_point.py), which the comments name. Currents and membranes are int32 and wrap around as
 // JAX's do: an Int32Array wraps what is stored in it, and Math.imul multiplies modulo 2^32.
 const createProgram = (() => {
   "use strict";
@@ -57,12 +57,12 @@ const createProgram = (() => {
 
   // Return for each axis the ranges [start, end) of inputs that each output reads.
   function findRanges(step, shape) {
-    const each = (n, count, range) => Array.from({ length: count }, (_, i) => range(i, n));
+    const list = (count, find) => Array.from({ length: count }, (_, i) => find(i));
     return shape.map((n, axis) => {
       if (step.class === "Pool") {
         const window = step.window[axis], stride = step.strides[axis];
         const [low, high] = step.padding[axis];
-        return each(n, Math.floor((n + low + high - window) / stride) + 1, (i) => {
+        return list(Math.floor((n + low + high - window) / stride) + 1, (i) => {
           const start = i * stride - low;
           return [Math.max(start, 0), Math.min(start + window, n)];
         });
@@ -70,11 +70,11 @@ const createProgram = (() => {
       if (step.class === "Sum" && step.axes.includes(axis)) return [[0, n]];
       if (step.class === "Cells" && axis < 2) {
         const { size } = step;
-        return each(n, size, (i) => [
+        return list(size, (i) => [
           Math.floor((i * n) / size), Math.ceil(((i + 1) * n) / size),
         ]);
       }
-      return each(n, n, (i) => [i, i + 1]);
+      return list(n, (i) => [i, i + 1]);
     });
   }
 
@@ -494,8 +494,9 @@ const createProgram = (() => {
           return slots;
         }
         case "Product": {
+          const pool = (spikes, steps) => steps.reduce((x, step) => reduce(step, x), spikes);
           const [first, second] = [node.first, node.second].map((source, i) =>
-            outputs[source].map((spikes) => node.pools[i].reduce((x, step) => reduce(step, x), spikes)));
+            outputs[source].map((spikes) => pool(spikes, node.pools[i])));
           return multiplySpikes(node, first, second);
         }
         default:
@@ -515,9 +516,12 @@ const createProgram = (() => {
       }
       spiking.forEach(({ row }) => this.rows[row].push([]));
       const isLast = number === this.graph.length - 1;
-      const numSlots = Math.max(...spiking.map(({ source }) => outputs[source].length), isLast ? 1 : 0);
+      const counts = spiking.map(({ source }) => outputs[source].length);
+      const numSlots = Math.max(...counts, isLast ? 1 : 0);
       for (let slot = 0; slot < numSlots; slot++) {
-        for (const synapse of spiking) this.addSlot(synapse, outputs[synapse.source], slot, t, sums);
+        for (const synapse of spiking) {
+          this.addSlot(synapse, outputs[synapse.source], slot, t, sums);
+        }
         if (isLast) this.noteLogits(sums, slot, t);
       }
       return sums;

@@ -54,8 +54,12 @@ def digits() -> SpikingProgram:
     return run.compile(run.images()[0][:60], verify=False)
 
 
-def test_the_digits_network_takes_half_a_megabyte(digits):
-    data = encode_program(digits)
+@pytest.fixture(scope="module")
+def data(digits) -> dict[str, Any]:
+    return encode_program(digits)
+
+
+def test_the_digits_network_takes_half_a_megabyte(digits, data):
     assert len(json.dumps(data)) < 600_000
     assert data["shape"] == [8, 8, 1] and data["classes"] == 10 and data["steps"] == 1
     assert [layer["path"] for layer in data["layers"]] == list(digits.slots)
@@ -66,8 +70,7 @@ def test_the_digits_network_takes_half_a_megabyte(digits):
             assert np.array_equal(unpack(packed), node.bias)
 
 
-def test_the_rows_are_the_costs_and_name_the_layer_that_they_read(digits):
-    data = encode_program(digits)
+def test_the_rows_are_the_costs_and_name_the_layer_that_they_read(digits, data):
     image = np.zeros((1, 8, 8, 1), np.uint8)
     for row, cost in zip(data["rows"], digits.costs(image).rows, strict=True):
         assert {key: row[key] for key in row if key != "layer"} == {
@@ -85,16 +88,23 @@ def test_a_relu_network_multiplies_once_in_each_layer(digits):
 
 
 def test_steps_and_streams_do_not_multiply_the_products_of_a_relu_network():
-    for name, neuron in (("sew_resnet18", neurons.IF), ("e_spikeformer_t", neurons.IF)):
-        counts = []
-        for steps in (1, 2):
-            model, variables, x = make_constant_network(name, neuron, steps)
-            program = compile(model, variables, x, verify=False)
-            counts.append(count_relu_products(program.nodes))
-        layers = count_layers(model, (1, *x.shape[1:]))
-        # These count the products with zeros of the padding too, and each of two steps.
-        most = sum(layer.macs for layer in layers if layer.kind in ("conv", "linear", "product"))
-        assert counts[0] == counts[1] and 0.3 * most < counts[0] < most
+    # Three convolutions of 1 x 1, of which the last reads two streams, and a head.
+    layers = [(4, 1, 1, 1, ""), (4, 1, 1, 1, "add"), (2, 1, 1, 1, "")]
+    model, variables, x = make_small_network(partial(neurons.PIT, levels=2), 2, *layers)
+    program = compile(model, variables, x, verify=False)
+    assert [len(n.synapses) for n in program.nodes if hasattr(n, "synapses")] == [1, 1, 2, 1]
+    assert count_relu_products(program.nodes) == 8 * 8 * (3 * 4 + 4 * 4 + 4 * 2) + 2 * 3
+
+
+@pytest.mark.slow
+def test_the_products_of_a_transformer_include_its_attention():
+    model, variables, x = make_constant_network("e_spikeformer_t", neurons.IF, 2)
+    counted = count_relu_products(compile(model, variables, x, verify=False).nodes)
+    once, *_ = make_constant_network("e_spikeformer_t", neurons.IF, 1)
+    layers = count_layers(once, (1, *x.shape[1:]))
+    # These include products with the zeros of paddings, which are many in images of 8 x 8.
+    most = sum(layer.macs for layer in layers if layer.kind in ("conv", "linear", "product"))
+    assert 0.5 * most < counted <= most
 
 
 def test_the_interpreter_knows_all_nodes_and_constants():
