@@ -101,7 +101,7 @@ def _format_section(what: str) -> str:
     kind = KINDS[what]
     if kind.only:
         function = find_part(what)
-        keys = list_options(what, function).known.keys()
+        keys = set(list_options(what, function).known)
         return _format_sentence(function) + _format_options(what, {"": function}, keys)
     names = ", ".join(
         [*map(_code, list_names(what)), *(_code(f"{each}/NAME") for each in list_collections(what))]
@@ -113,7 +113,7 @@ def _format_section(what: str) -> str:
         text += "\nAll of them have these keys:\n\n"
         text += _format_options(what, next(iter(groups.values())), shared)
     for title, parts in groups.items():
-        keys = list_options(what, next(iter(parts.values()))).known.keys() - shared
+        keys = set(list_options(what, next(iter(parts.values()))).known) - shared
         text += f"\n### {title}\n\n{_format_sentence(next(iter(parts.values())))}"
         text += _format_options(what, parts, keys) or f"It has no {'other ' * bool(shared)}keys.\n"
     return text
@@ -177,10 +177,10 @@ def _format_page(name: str) -> str:
     own = dict(page.variants.items() - MEANINGS.items())
     text = "\n\n".join(map(_format_paragraph, head.split("\n\n"))) + "\n"
     if own:
-        rows = [
+        variants = [
             (_code(f"{name}:{each}"), _escape(own[each])) for each in page.variants if each in own
         ]
-        text += "\n" + format_table(("variant", "meaning"), rows, left=2)
+        text += "\n" + format_table(("variant", "meaning"), variants, left=2)
     complete(page.config)
     keys = sorted(list_set_keys(page.config), key=_find_position)
     rows = [row for key in keys if (row := _format_set_key(page.config, key))]
