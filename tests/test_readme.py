@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pit_jax.programs import COMMANDS
+from train.config.arguments import GRAMMARS, parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -43,9 +44,22 @@ def test_it_is_short_and_begins_with_whom_it_is_for_a_picture_and_two_commands()
     assert len(BLOCKS[0][0].split("\n\n")[1].splitlines()) == 3  # Three lines of the library.
 
 
-def test_every_command_exists():
-    lines = re.findall(r"^    (pit-jax .*?)(?:  +#.*)?$", README, re.M)
-    assert {shlex.split(line)[1] for line in lines} <= COMMANDS.keys() and len(lines) >= 7
+LINES = re.findall(r"^    (pit-jax .*?)(?: +#.*)?$", README, re.M)
+COMMANDS_SHOWN = [shlex.split(line) for line in LINES]
+
+
+@pytest.mark.parametrize("words", COMMANDS_SHOWN, ids=lambda words: " ".join(words[1:3]))
+def test_every_command_is_parsed_by_its_program(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/digits").mkdir(parents=True)
+    assert words[1] in COMMANDS
+    if words[1] in GRAMMARS:
+        parse(words[1], words[2:])
+
+
+def test_the_steps_from_data_to_deployment_are_shown():
+    steps = {"train", "evaluate", "export", "demo", "reproduce", "check-install"}
+    assert {words[1] for words in COMMANDS_SHOWN} == steps
 
 
 def read_table(text: str, cell: str) -> str:
