@@ -177,7 +177,7 @@ PROVOKED = {
     "CPUs are used although there is a GPU": use_the_cpu_next_to_a_gpu,
     "A key of the config is misspelled": mistype_a_key,
     "Your own module is not found": name_a_missing_module,
-    "The run does not fit into memory": make_the_network_too_large,
+    "Out of memory: the run does not fit": make_the_network_too_large,
     "The data set is not found": find_no_data,
     "A download fails": download_without_a_network,
     "A folder of images has no classes": give_one_class,
