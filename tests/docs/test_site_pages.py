@@ -18,6 +18,14 @@ SCHEMES = {"light": "default", "dark": "slate"}  # Of the browser, and the theme
 WIDEST = """() => [...document.querySelectorAll("body *")]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
     .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
+# Questions of newcomers: the link on the front page, and what the reader then sees.
+ANSWERS = {
+    "train on my own images": "Train on your own images",
+    "continue a run": "repeat its command",
+    "get the spikes of layer 3": "To get the spikes of layer 3",
+    "what D": "D is the largest integer that a neuron can fire",
+    "deploy without Python": "Without Python",
+}
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -102,4 +110,16 @@ def test_wide_tables_scroll_inside_the_page(address, browser):
         })"""
     )
     assert scrolls
+    page.close()
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_questions_of_newcomers_are_one_click_from_the_front_page(address, browser, question):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address + "index.html")
+    page.locator("article").get_by_role("link", name=question).first.click()
+    answer = page.locator("article").get_by_text(ANSWERS[question]).first
+    answer.wait_for()
+    top = answer.evaluate("e => e.getBoundingClientRect().top")
+    assert 0 <= top < 900, f"{question}: the answer is {top} pixels below the top"
     page.close()
