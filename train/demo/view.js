@@ -503,9 +503,12 @@ class Demo {
   /* ---- Arithmetic ---- */
 
   makeCounts() {
+    // Attention multiplies too, and layers whose inputs are currents instead of spikes.
+    const reads = this.program.data.rows.filter((row) => row.macs > 0).map((row) => row.source);
+    const first = reads.every((source) => source === "pixels");
     const rows = [
       ["additions", "Additions for spikes"],
-      ["macs", "Multiplications, of pixels in the first layer"],
+      ["macs", first ? "Multiplications, of pixels in the first layer" : "Multiplications that remain"],
       ["relu", "Multiplications of a ReLU network of the same shape"],
     ];
     this.counts = rows.map(([name, text]) => {
