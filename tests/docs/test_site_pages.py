@@ -41,6 +41,7 @@ def list_pages(site: Path) -> list[str]:
 
 def take_screenshot(page: Any, name: str, width: int, scheme: str) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
+        page.wait_for_timeout(300)  # The theme fades its tabs in.
         path = Path(folder, f"{name.removesuffix('.html')}_{width}_{scheme}.png")
         page.screenshot(path=path)
 
