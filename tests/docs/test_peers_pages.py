@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,11 +62,14 @@ def test_the_neurons_of_a_row_have_equal_spikes_and_gradients(library, theirs, o
     spikes = run_theirs(library, theirs, x)
     (spikes * torch.tensor(weights)).sum().backward()
 
+    currents = jnp.asarray(currents)
     neuron = eval(ours, vars(pit_jax.neurons) | vars(pit_jax.surrogate))
     variables = neuron.init(jax.random.key(0), currents)
     gradient = jax.grad(lambda x: (neuron.apply(variables, x) * weights).sum())(currents)
     np.testing.assert_array_equal(neuron.apply(variables, currents), spikes.detach().numpy())
-    np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-9, atol=1e-12)
+    # snnTorch's spikes, and so the gradients through them, are float32 whatever the currents are.
+    close = 1e-9 if spikes.dtype == torch.float64 else 1e-5
+    np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=close, atol=close)
 
 
 def test_javascript_returns_the_logits_of_the_program(tmp_path):
