@@ -91,6 +91,7 @@ SLOW = {
     "README.md",
     "docs/guide/analyses.md",
     "docs/guide/export.md",
+    "docs/guide/from_pytorch.md",
     "docs/guide/interop.md",
     "docs/guide/plots.md",
     "docs/guide/predict.md",
