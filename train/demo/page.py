@@ -12,13 +12,23 @@ from markupsafe import Markup
 from pit_jax.display import escape_controls
 
 from ..errors import UserError
-from .encode import encode_program
+from .encode import INTERPRETER, encode_program
 from .source import Demo
 
 HERE = Path(__file__).parent
 # The first line marks a page that this program may replace.
 MARK = "<!doctype html><!-- made by python -m train.demo -->"
 MOST_BYTES = 3_000_000
+# In this order: a script uses those before it.
+SCRIPTS = (
+    *INTERPRETER,
+    "drawing.js",
+    "elements.js",
+    "layers.js",
+    "field.js",
+    "charts.js",
+    "view.js",
+)
 # Data sets of digits, whose pages ask the visitor for one.
 OF_DIGITS = ("digits", "mnist")
 
@@ -64,9 +74,7 @@ def make_page(demo: Demo) -> str:
             }
         ),
         style=read_part("page.css"),
-        interpreter=read_part("interpreter.js"),
-        drawing=read_part("drawing.js"),
-        view=read_part("view.js"),
+        scripts=[read_part(name) for name in SCRIPTS],
     )
     if (size := len(text.encode())) > MOST_BYTES:
         raise UserError(
