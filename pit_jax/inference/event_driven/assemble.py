@@ -206,14 +206,16 @@ class _Assembler:
                 )  # fmt: skip
 
     def _add_product(self, node: nodes.Product, to: int) -> None:
-        shape = self.nodes[node.second].shape
+        (first, first_shape), (second, shape) = map(
+            self._apply_structure, (node.first, node.second), node.pools
+        )
         period = math.prod(shape)
         # The second may be a gate of shape [1, 1, C], which is one for all places.
-        assert self.nodes[node.first].shape == node.shape, node.path
+        assert first_shape == node.shape, node.path
         assert shape == node.shape or period == node.shape[-1], node.path
         self._emit(
             ops.ProductOp(
-                first=self.values[node.first], second=self.values[node.second], to=to,
+                first=first, second=second, to=to,
                 size=math.prod(node.shape), period=period, silent=node.silent,
             )
         )  # fmt: skip
