@@ -23,6 +23,8 @@ from pit_jax.inference.storage import to_json
 from ..errors import UserError
 
 FORMAT = 1
+# The scripts that run the JSON; each uses those before it.
+INTERPRETER = ("integers.js", "currents.js", "neurons.js", "interpreter.js")
 # A page of a larger program would load for seconds and run for longer.
 MOST_BYTES = 3_000_000
 

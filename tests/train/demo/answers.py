@@ -8,9 +8,9 @@ import numpy as np
 
 import train.demo
 from pit_jax.inference import SpikingProgram
-from train.demo.encode import encode_program
+from train.demo.encode import INTERPRETER, encode_program
 
-INTERPRETER = Path(train.demo.__file__).with_name("interpreter.js")
+FOLDER = Path(train.demo.__file__).parent
 # The spikes of all layers travel as base64: JSON of millions of numbers would take minutes.
 ANSWER = """(images) => {
   const pack = (arrays) => {
@@ -31,10 +31,16 @@ ANSWER = """(images) => {
 }"""
 
 
+def read_interpreter() -> list[str]:
+    """Return the scripts of the interpreter in their order."""
+    return [(FOLDER / name).read_text() for name in INTERPRETER]
+
+
 def answer_in_page(page: Any, program: SpikingProgram, images: np.ndarray) -> list[dict[str, Any]]:
     """Return the answers of a browser to uint8 images, with spikes `[T, D, ...]` as arrays."""
     page.goto("about:blank")
-    page.add_script_tag(content=INTERPRETER.read_text())
+    for script in read_interpreter():
+        page.add_script_tag(content=script)
     page.evaluate("(data) => { globalThis.demo = createProgram(data); }", encode_program(program))
     answers = page.evaluate(ANSWER, [b64encode(image.tobytes()).decode() for image in images])
     for answer in answers:

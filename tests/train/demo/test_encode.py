@@ -16,7 +16,7 @@ from pit_jax.inference.runtime.reductions import Structure
 from pit_jax.models.count import count_layers
 from tests.inference.networks import make_constant_network
 from tests.inference.random_networks import make_small_network
-from tests.train.demo.answers import INTERPRETER
+from tests.train.demo.answers import read_interpreter
 from train.demo import encode
 from train.demo.encode import count_relu_products, encode_program, pack
 from train.errors import UserError
@@ -108,7 +108,7 @@ def test_the_products_of_a_transformer_include_its_attention():
 
 
 def test_the_interpreter_knows_all_nodes_and_constants():
-    script = INTERPRETER.read_text()
+    script = "\n".join(read_interpreter())
     for cls in (*get_args(nodes.Node), *get_args(Structure)):
         # What is left after all other kinds needs no name.
         assert f'"{cls.__name__}"' in script
