@@ -5,9 +5,9 @@ python -m train.main --config configs/cifar100.py
 Augments with AutoAugment and Cutout, as the paper says. cifar100.py:released follows the authors'
 code: its neuron, TrivialAugment, Random Erasing, Mixup or CutMix, and a smaller weight decay.
 
-Needs the official Python archive, cifar-100-python.tar.gz, in data/. Cost: 40 images/s on two
-CPU cores (W3 in benchmarks/results/table.md), where 200 epochs would take 2.9 days; not measured
-on an accelerator. Result: none yet.
+The official archive, cifar-100-python.tar.gz, is downloaded to data/ if it is missing (169 MB).
+Cost: 40 images/s on two CPU cores (W3 in benchmarks/results/table.md), where 200 epochs would take
+2.9 days; not measured on an accelerator. Result: none yet.
 """
 
 from ml_collections import ConfigDict

@@ -74,7 +74,7 @@ def cifar10_dvs(
         size: height and width of the frames; 128 leaves them as they were recorded.
         split: the rule that selects the test recordings, a name in splits/cifar10_dvs.json:
             `first900`, `tebn`, `random` or `spikingjelly`.
-        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+        unsorted: what happens to events that are not sorted by time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """

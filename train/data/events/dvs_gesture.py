@@ -62,7 +62,7 @@ def dvs_gesture(
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
         size: height and width of the frames; 128 leaves them as they were recorded.
-        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+        unsorted: what happens to events that are not sorted by time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """

@@ -77,7 +77,7 @@ def event_folder(
         width: the columns of the camera; 0 measures the largest coordinate of all recordings.
         test_share: the share of the recordings of each class that become the test split, if there
             is neither a test nor a validation split.
-        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+        unsorted: what happens to events that are not sorted by time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """

@@ -43,7 +43,7 @@ def n_mnist(
         num_frames: T, the number of frames of each recording.
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
-        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+        unsorted: what happens to events that are not sorted by time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """

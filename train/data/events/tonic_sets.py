@@ -87,7 +87,7 @@ def tonic_events(
         width: the columns of the camera; 0 asks tonic, or measures the largest coordinate.
         test_share: the share of the recordings of each class that become the test split, if tonic
             has none.
-        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+        unsorted: what happens to events that are not sorted by time: `refuse`, `sort`, or
             `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
