@@ -30,6 +30,9 @@ class AnswerChart {
     const longest = Math.max(...order.map((label) => this.classes[label].length));
     find("bars").style.setProperty("--names", `${Math.min(9, Math.max(1.5, 0.6 * longest))}rem`);
     find("bars").replaceChildren(...this.bars.map((each) => each.bar));
+    const hidden = order.length < chances.length ? `The likeliest ${order.length} classes are shown. ` : "";
+    find("known").textContent =
+      `${hidden}The network knows ${chances.length} classes only, and answers one of them to every image.`;
   }
 
   makeSlots() {
@@ -43,6 +46,7 @@ class AnswerChart {
     const chances = index < 0 ? null : after[index];
     const top = chances ? findLargest(chances) : -1;
     find("label").textContent = chances ? this.classes[top] : "–";
+    if (find("short")) find("short").textContent = find("label").textContent;
     find("chance").textContent = chances ? percent(chances[top]) : "";
     for (const { label, bar, fill, value } of this.bars) {
       const chance = chances ? chances[label] : 0;

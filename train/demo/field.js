@@ -5,6 +5,8 @@
 // The keyboard moves the pen by this share of the field.
 const STRIDE = 1 / 40;
 const PEN = 0.075;
+// Points closer than this to the one before are skipped: a mouse may report a thousand a second.
+const CLOSEST = 1 / 128;
 
 class Field {
   constructor(canvas, changed) {
@@ -17,7 +19,9 @@ class Field {
     this.pointer = null;
     canvas.addEventListener("pointerdown", (event) => this.start(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => this.end(event));
+    // A pointer is also lost without an end, for example when a dialog opens.
+    const ends = ["pointerup", "pointercancel", "lostpointercapture"];
+    for (const kind of ends) canvas.addEventListener(kind, (event) => this.end(event));
     canvas.addEventListener("keydown", (event) => this.press(event));
     canvas.addEventListener("blur", () => this.lift());
     canvas.addEventListener("focus", () => this.draw());
@@ -46,7 +50,12 @@ class Field {
     if (event.pointerId !== this.pointer) return;
     // A browser joins fast movements into one event.
     const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-    for (const each of events.length ? events : [event]) this.strokes.at(-1).push(this.locate(each));
+    const stroke = this.strokes.at(-1);
+    for (const each of events.length ? events : [event]) {
+      const [x, y] = this.locate(each);
+      const [lastX, lastY] = stroke.at(-1);
+      if (Math.hypot(x - lastX, y - lastY) >= CLOSEST) stroke.push([x, y]);
+    }
     this.draw();
     this.changed(false);
   }
@@ -59,11 +68,14 @@ class Field {
 
   press(event) {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const isDelete = event.key === "Delete" || event.key === "Backspace";
+    // While a pointer draws, the keyboard has no pen.
+    if (this.pointer !== null && !isDelete) return;
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.key in moves) this.stride(...moves[event.key]);
     else if (event.key === " ") this.toggle();
     else if (event.key === "Escape") this.lift();
-    else if (event.key === "Delete" || event.key === "Backspace") this.clear();
+    else if (isDelete) this.clear();
     else return;
     event.preventDefault();
   }
@@ -97,15 +109,14 @@ class Field {
   }
 
   clear() {
-    this.strokes = [];
-    this.isDown = false;
-    this.draw();
+    this.empty();
     this.changed(true);
   }
 
-  /** Remove the strokes without an answer to nothing. */
+  /** Remove the strokes, also one that a pointer draws, without an answer to nothing. */
   empty() {
     this.strokes = [];
+    this.pointer = null;
     this.isDown = false;
     this.draw();
   }

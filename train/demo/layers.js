@@ -7,7 +7,7 @@ const LAYER_HEIGHT = 110;
 const LAYER_WIDTH = 300;
 
 class LayerView {
-  constructor(layer, steps) {
+  constructor(layer, number, steps) {
     this.layer = layer;
     this.steps = steps;
     const shape = layer.shape;
@@ -21,7 +21,8 @@ class LayerView {
     this.canvas.height = Math.ceil(this.shown / this.across) * this.tileHeight * this.size;
     this.count = make("span");
     const hidden = this.shown < this.channels ? ` (${this.shown} of ${this.channels} channels)` : "";
-    const caption = make("figcaption", "", "", make("b", "", layer.path), ` ${shape.join(" × ")}${hidden}`);
+    const name = make("b", "", `Layer ${number}`);
+    const caption = make("figcaption", "", "", name, ` ${layer.path}, ${shape.join(" × ")}${hidden}`);
     caption.append(make("br"), this.count);
     this.figure = make("figure", "", "", this.canvas, caption);
   }

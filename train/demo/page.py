@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def make_page(demo: Demo) -> str:
         size=f"{shape[0]} × {shape[1]}",
         weights=f"{count_weights(encoded):,}",
         signed=any(layer["signed"] for layer in encoded["layers"]),
+        code=describe_code([layer["slots"] for layer in encoded["layers"]], encoded["steps"]),
         examples=len(demo.images),
         facts=demo.facts.items(),
         credit=demo.credit,
@@ -96,6 +98,24 @@ def is_page(file: Path) -> bool:
 def count_weights(encoded: dict[str, Any]) -> int:
     """Return the number of stored weights, all copies for steps and streams included."""
     return sum(row["weights"] * row["copies"] for row in encoded["rows"])
+
+
+def describe_code(layers: Sequence[Sequence[int]], steps: int) -> str:
+    """Return how neurons signal, for visitors; `layers` has for each layer what its slots count."""
+    numbers = sorted({len(slots) for slots in layers})
+    if numbers == [1]:
+        text = "it fires or stays silent."
+    else:
+        slots = str(numbers[0]) if len(numbers) == 1 else f"up to {numbers[-1]}"
+        text = (
+            f"it fires or stays silent in each of {slots} slots, one after the other. More "
+            "spikes are a stronger signal."
+        )
+        if any(max(each) > 1 for each in layers):
+            text += " The first slots count more, as the digits of a binary number do."
+    if steps > 1:
+        text += f" All layers do so in each of {steps} steps of time."
+    return text
 
 
 def to_script(value: Any) -> Markup:

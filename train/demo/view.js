@@ -24,7 +24,7 @@ class Demo {
     this.shape = program.data.shape;
     this.colors = readColors();
     this.isStill = matchMedia("(prefers-reduced-motion: reduce)");
-    this.layers = program.data.layers.map((layer) => new LayerView(layer, program.data.steps));
+    this.layers = program.data.layers.map((layer, i) => new LayerView(layer, i + 1, program.data.steps));
     find("layers").append(...this.layers.map((layer) => layer.figure));
     this.field = find("field") && new Field(find("field"), (done) => this.read(done));
     this.listExamples();
@@ -179,8 +179,8 @@ class Demo {
     let text;
     if (frame.kind === "fire") {
       const layer = this.program.data.layers[frame.layer];
-      text = `${start}${layer.path} fires slot ${frame.slot + 1} of ${layer.slots.length}: ${whole.format(frame.amount)} spikes`;
-    } else text = `${start}the logits after slot ${frame.slot + 1} of the last layer`;
+      text = `${start}layer ${frame.layer + 1} (${layer.path}) fires slot ${frame.slot + 1} of ${layer.slots.length}: ${whole.format(frame.amount)} spikes`;
+    } else text = `${start}the answer after slot ${frame.slot + 1} of the last layer`;
     find("moment").textContent = `Now: ${text}.`;
   }
 }

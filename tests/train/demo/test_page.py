@@ -14,7 +14,7 @@ from tests.train.helpers import read_contents
 from tests.train.pages import Page
 from train.data.dataset import ArraySplit, Dataset
 from train.demo.__main__ import main
-from train.demo.page import MARK, SCRIPTS, make_page, to_script
+from train.demo.page import MARK, SCRIPTS, describe_code, make_page, to_script
 from train.demo.source import Demo, check_images, choose_examples, open_demo
 from train.errors import UserError
 
@@ -77,6 +77,20 @@ def test_the_page_of_the_shipped_network_has_a_test_image_of_each_class(shipped)
     found = read_data(make_page(shipped), "page")
     assert found["classes"] == list("0123456789") and found["labels"] == list(range(10))
     assert np.array_equal(shipped.program(shipped.images).argmax(-1), shipped.labels)
+
+
+@pytest.mark.parametrize(
+    "layers, steps, said, not_said",
+    [
+        ([[1]] * 2, 4, ["it fires or stays silent. All", "4 steps of time"], ["slot", "binary"]),
+        ([[1] * 4] * 2, 1, ["in each of 4 slots", "stronger"], ["step", "binary"]),
+        ([[1] * 4, [1]], 1, ["in each of up to 4 slots"], ["binary"]),
+        ([[4, 2, 1]], 2, ["in each of 3 slots", "binary number", "2 steps"], []),
+    ],
+)
+def test_a_visitor_reads_how_neurons_signal(layers, steps, said, not_said):
+    text = describe_code(layers, steps)
+    assert all(each in text for each in said) and not any(each in text for each in not_said)
 
 
 def test_a_run_becomes_a_page_without_its_folder(finished_run, out, capsys):

@@ -135,6 +135,58 @@ def test_a_finger_draws_and_does_not_scroll_the_page(browser):
     context.close()
 
 
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        "Delete",
+        "Space",
+        "demo.choose(3)",
+        "find('field').dispatchEvent(new PointerEvent('lostpointercapture', { pointerId: 1 }))",
+    ],
+)
+def test_a_stroke_that_is_interrupted_leaves_a_field_that_draws(page, interrupt):
+    box = page.locator("#field").bounding_box()
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(middle, box["y"] + 90)
+    page.evaluate(interrupt) if "(" in interrupt else page.keyboard.press(interrupt)
+    page.mouse.move(middle, box["y"] + 150)
+    page.mouse.up()
+    assert page.evaluate("demo.field.strokes.length") == (
+        interrupt not in ("Delete", "demo.choose(3)")
+    )
+    page.locator("#clear").click()
+    draw(page, DIGITS[7])
+    assert read_label(page) == "7" and page.locator("#short").inner_text() == "7"
+
+
+def test_thousands_of_reported_points_are_thinned_and_drawn(page):
+    """A mouse reports up to a thousand points a second, and arguments of a call are limited."""
+    page.evaluate(
+        """() => {
+          const box = find("field").getBoundingClientRect();
+          const move = (i, type) => demo.field[type]({
+            pointerId: 1,
+            button: 0,
+            clientX: box.left + box.width * (0.5 + 0.3 * Math.cos(i / 4000)),
+            clientY: box.top + box.height * (0.5 + 0.4 * Math.sin(i / 4000)),
+          });
+          demo.field.canvas.setPointerCapture = () => {};
+          move(0, "start");
+          demo.field.draw = () => {};
+          demo.read = () => {};
+          for (let i = 1; i < 26000; i++) move(i, "move");
+        }"""
+    )
+    lengths = page.evaluate("demo.field.strokes.map((stroke) => stroke.length)")
+    assert len(lengths) == 1 and 200 < lengths[0] < 400
+    label = "demo.program.run(drawStrokes(demo.field.strokes, demo.shape)).label"
+    assert page.evaluate(label) == 0
+    points = "[Array.from({ length: 200000 }, (_, i) => [(i % 7) / 7, (i % 5) / 5])]"
+    assert page.evaluate(f"measureStrokes({points}).width") == 6 / 7
+
+
 def test_the_keyboard_draws_clears_and_reaches_everything(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "field"
