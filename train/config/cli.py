@@ -161,7 +161,7 @@ def add_demo(parser: Parser) -> None:
 
     The page is one file that opens from disk and requests nothing. A visitor draws an image, or
     clicks a test image, and watches the spikes of every layer, the additions and the answer. The
-    network is compiled to binary spikes and verified as for export, so the page has its bits.
+    network is compiled and verified as for export, and the page computes the same bits.
     """
     add = parser.add_argument
     add(
