@@ -42,7 +42,7 @@ README_ROWS = {
     "PIT `paper`": ("PIT paper 1x4", "PIT paper 10x4"),
     "LIF": ("LIF 4x1", "LIF 10x1"),
 }
-README_GROUPS = ("dig200", "FM12k", "dvs400")
+README_GROUPS = ("dig200", "FM", "dvs400")
 
 
 def make_claims() -> str:
