@@ -1,6 +1,7 @@
 """Open pages in headless Chromium, and record what goes wrong in them.
 
-Debian's package `chromium` is enough; CHROMIUM names another program. Tests skip without one.
+Debian's package `chromium` is enough; CHROMIUM names another program. Without one, tests are
+skipped.
 """
 
 import os
@@ -25,7 +26,7 @@ def find_chromium() -> str:
 def open_browser() -> Iterator[Any]:
     """Yield a browser of playwright."""
     playwright = pytest.importorskip("playwright.sync_api")
-    # Root, as in containers, may start Chromium only without its sandbox.
+    # The root user, as in containers, can start Chromium only without its sandbox.
     arguments = ["--no-sandbox"] if os.getuid() == 0 else []
     program = find_chromium()
     with playwright.sync_playwright() as started:

@@ -210,7 +210,7 @@ def _format_set_key(config: Any, key: str) -> tuple[str, ...] | None:
         title = SECTIONS.get(what, "another neuron")
         return _code(key), _format_value(value), title[0].lower() + title[1:]
     option = find_option(config, key)
-    # Where the data are is no key of a part.
+    # `data_dir` says where the data are; it is not a key of a part.
     option = option or Option(str, "data" if last == "data_dir" else MISSING, "")
     if option.default is not MISSING and value == option.default:
         return None

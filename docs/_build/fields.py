@@ -43,7 +43,7 @@ class Axes(str):
 
 
 class FieldParameters(griffe.Extension):
-    """Adds signatures and links, and leaves the axes of arrays as they are written."""
+    """An extension that adds signatures and links, and leaves the axes of arrays unchanged."""
 
     def on_module_node(self, *, node: Any, **kwargs: Any) -> None:
         """Protect the axes in annotations of jaxtyping: `Float[Array, "B"]`."""

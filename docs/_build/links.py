@@ -6,7 +6,7 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
 
-# Attributes whose value the browser loads at once. A link in <a> is followed by the reader only.
+# Attributes whose value the browser loads by itself. Only the reader follows a link in <a>.
 LOADED = {
     ("audio", "src"),
     ("iframe", "src"),
@@ -49,9 +49,9 @@ def read_targets(page: Path) -> Targets:
 
 
 def check_site(site: Path) -> list[str]:
-    """Return a line for each fault of the pages below `site`, and an empty list if all is well."""
+    """Return a line for each fault of the pages in `site`, and an empty list without faults."""
     pages = {path.relative_to(site).as_posix(): path for path in sorted(site.rglob("*.html"))}
-    # Its links are absolute, as a server shows it at any address.
+    # The links of this page are absolute, because a server shows it at any address.
     pages.pop("404.html", None)
     targets = {name: read_targets(path) for name, path in pages.items()}
     anchors = {name: found.anchors for name, found in targets.items()}

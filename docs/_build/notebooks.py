@@ -7,7 +7,7 @@ from typing import Any
 import nbformat
 from nbconvert import MarkdownExporter
 
-# nbconvert indents what a cell printed; a fence keeps it apart from lists and names its language.
+# nbconvert indents the output of a cell; a fence separates it from lists and names its language.
 PRINTED = re.compile(r"^(?: {4}.*\n|\n(?= {4}))+", re.MULTILINE)
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 

@@ -24,19 +24,19 @@ from docs._build.repository import link_colab, read_address
 
 ROOT = Path(__file__).parents[2]
 SKIPPED = {"_build", "__pycache__", "locks"}
-# Pages that Zensical should not find when a user types a word: generated lists and copies of code.
+# Pages that the search should not find: generated lists and copies of code.
 UNSEARCHED = ("evidence/", f"{outside.FOLDER}/")
-# What Zensical, mkdocstrings and griffe print before a fault; the two latter do not stop a build.
+# Zensical, mkdocstrings and griffe print these before a fault; the last two do not stop a build.
 WARNING = re.compile(r"\b(?:WARNING|ERROR|[Ww]arning:|[Ee]rror:)|^(?:griffe|mkdocstrings): ", re.M)
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 HIDDEN = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
 class Pages:
-    """The folder that Zensical reads, while it is filled."""
+    """The folder that Zensical reads, and the methods that fill it."""
 
     def __init__(self, folder: Path, address: str = "") -> None:
-        """Fill nothing yet.
+        """Start with no page.
 
         Args:
             folder: folder for the pages; it may not exist.

@@ -12,7 +12,7 @@ from docs._build import site as builder
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files without a line for each request."""
+    """A file server that prints no line for each request."""
 
     def log_message(self, *args: object) -> None:
         """Print nothing."""

@@ -19,7 +19,7 @@ QUESTIONS = [
     ("How do I deploy without Python?", "deploy without Python", "--format onnx"),
 ]
 SCREEN = 40
-# They name pages that do not exist, to test that such pages are found.
+# These tests name pages that do not exist, to test that such names are found.
 SAMPLES = {Path(__file__).with_name(f"test_{name}.py") for name in ("links", "outside", "site")}
 
 

@@ -66,7 +66,7 @@ def test_the_site_shows_each_notebook():
     assert shown == [f"start/{path.name}" for path in NOTEBOOKS]
 
 
-def test_what_cells_printed_is_fenced_and_code_and_lists_stay():
+def test_outputs_of_cells_are_fenced_and_code_and_lists_are_unchanged():
     text = "```python\ndef f():\n\n    return 1\n```\n\n    1\n\n      2\n\n\n- a\n- b\n"
     fenced = "```text\n1\n\n  2\n```"
     assert fence_outputs(text).replace("\n\n", "\n").count("```text") == 1
