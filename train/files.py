@@ -25,17 +25,25 @@ def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) 
 
     With `shared`, other processes may write the same file at the same time.
     """
-    part = _name_private(file) if shared else file.with_name(f"{file.name}.part")
+    if not shared:
+        _write_and_rename(file.with_name(f"{file.name}.part"), file, content)
+        return
+    part = _name_private(file)
     try:
-        with part.open("wb") as opened:
-            opened.write(content.encode() if isinstance(content, str) else content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        replace_file(part, file)
+        # The name is unique, so no later write would replace what is left of this one.
+        with remove_if_stopped(part):
+            _write_and_rename(part, file, content)
     except OSError:
-        if shared:  # The name is unique, so no later write would replace the file.
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+
+
+def _write_and_rename(part: Path, file: Path, content: str | bytes) -> None:
+    with part.open("wb") as opened:
+        opened.write(content.encode() if isinstance(content, str) else content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    replace_file(part, file)
 
 
 def read_file(file: Path) -> bytes | None:

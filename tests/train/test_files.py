@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from pit_jax import signals
 from train import files
 
 
@@ -23,6 +24,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, shared):
     assert file.read_text() == "old"
     files.write_atomically(file, b"new", shared=shared)
     assert file.read_bytes() == b"new" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_signal_during_a_write_leaves_no_part_of_a_shared_file(tmp_path, monkeypatch):
+    def stop(*_):
+        for function in signals._at_end:
+            function()
+        raise signals.Stopped(130)  # A program ends here.
+
+    monkeypatch.setattr("os.fsync", stop)
+    with pytest.raises(signals.Stopped):
+        files.write_atomically(tmp_path / "file", "new", shared=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_temporary_file_of_a_shared_file_is_named_after_its_process(tmp_path):

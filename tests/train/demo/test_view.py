@@ -162,7 +162,7 @@ def test_a_stroke_that_is_interrupted_leaves_a_field_that_draws(page, interrupt)
 
 
 def test_thousands_of_reported_points_are_thinned_and_drawn(page):
-    """A mouse reports up to a thousand points a second, and arguments of a call are limited."""
+    # A mouse reports up to a thousand points a second, and a call takes a limited number.
     page.evaluate(
         """() => {
           const box = find("field").getBoundingClientRect();
