@@ -66,7 +66,14 @@ def test_the_lowest_versions_are_those_of_the_first_row_and_of_the_oldest_job():
     pythons = {job["versions"]: job["python"] for job in jobs}
     assert pythons["oldest"] == first["Python"]
     assert project["requires-python"] == f">={first['Python']}"
-    assert pythons["newest"] == read_support()[-1]["Python"].split(", ")[-1]
+    assert pythons["newest"] == read_support()[-1]["Python"]
+
+
+def test_rows_that_name_ci_are_tried_there_and_no_others():
+    jobs = WORKFLOWS["ci"]["jobs"]
+    tried = set(jobs["checks"]["strategy"]["matrix"]["python"])
+    tried |= {job["python"] for job in jobs["support"]["strategy"]["matrix"]["include"]}
+    assert {row["Python"] for row in read_support() if "CI" in row["tried"]} == tried
 
 
 def test_every_library_has_a_lowest_version():
