@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.reproduce.tiny import PIT, make_experiment, read_runs, write_fake_worker
+from tests.train.reproduce.tiny import (
+    NO_DATA,
+    PIT,
+    UNSTABLE,
+    make_experiment,
+    read_runs,
+    write_fake_worker,
+)
 from train.errors import UserError
 from train.reproduce.jobs.estimate import RunCost, RunPrices, find_kind, make_prices, split_chunks
 from train.reproduce.jobs.schedule import Schedule
@@ -45,6 +52,19 @@ def schedule(out: Path, answer: str, seeds: int = 3) -> tuple[Schedule, WorkTask
 
 def test_all_runs_are_done(tmp_path, capsys):
     assert schedule(tmp_path, DONE)[0].failed == {}
+
+
+def test_the_longest_job_starts_first(tmp_path):
+    tasks = [make_task("table7", case, 1) for case in (PIT, NO_DATA, UNSTABLE)]
+    plan = WorkPlan((), tuple(tasks), {task.slug: task.seeds for task in tasks})
+    seconds = (2.0, 3.0, 1.0)
+    prices = RunPrices({task.slug: s for task, s in zip(tasks, seconds, strict=True)}, {}, 0)
+    ended: list[WorkTask] = []
+    workers = Workers(tmp_path, make_slots("smoke", [], 1, None), write_fake_worker(tmp_path, DONE))
+    Schedule(tmp_path, plan, prices, JobMaker(tmp_path, tmp_path).make, ended.append).run(
+        workers, 1
+    )
+    assert ended == [tasks[1], tasks[0], tasks[2]]
 
 
 def test_a_killed_worker_is_replaced(tmp_path):

@@ -134,10 +134,18 @@ class Schedule:
                 looked = time.monotonic()
 
     def _split(self, slots: int) -> None:
+        found: list[tuple[WorkTask, list[int]]] = []
         for task in self._tasks.values():
             if seeds := sorted(self._left.get(task.slug, ())):
                 chunks = split_chunks(task, seeds, self._prices, slots)
-                self._waiting.extend((task, chunk) for chunk in chunks)
+                found += [(task, chunk) for chunk in chunks]
+
+        def estimate(job: tuple[WorkTask, list[int]]) -> float:
+            task, chunk = job
+            return len(chunk) * self._prices.runs.get(task.slug, 0.0)
+
+        # The longest first: at the end no worker is left alone with a long job.
+        self._waiting = deque(sorted(found, key=estimate, reverse=True))
 
     def _start(self, workers: Workers) -> None:
         """Start workers in the free slots, for runs that no other process has or trains."""
