@@ -11,7 +11,6 @@ from configs.neurons import MEANINGS
 from docs._build.tables import format_table
 from train.config.pages import SHIPPED, list_shipped, load_page
 from train.config.parts import (
-    FUNCTIONS,
     KINDS,
     MISSING,
     Option,
@@ -23,7 +22,7 @@ from train.config.parts import (
     list_options,
 )
 from train.config.sections import complete, find_option, join, list_set_keys, read_section
-from train.config.values import describe_type
+from train.config.values import describe_type, takes_function
 
 # The titles of sections, in the order of the page.
 SECTIONS = {
@@ -153,7 +152,7 @@ def _format_option(key: str, option: Option, default: str) -> tuple[str, ...]:
     last = key.rpartition(".")[2]
     if find_kind(key):
         return _code(last), f"section, {default}", f"{_escape(option.meaning)} Keys as in `neuron`."
-    meaning, names = option.meaning, list_functions(key) if last in FUNCTIONS else []
+    meaning, names = option.meaning, list_functions(key) if takes_function(option) else []
     if names and not all(name in meaning for name in names):
         meaning += f" One of {', '.join(names)}."
     kind = " or ".join(map(_code, describe_type(option).split("|")))

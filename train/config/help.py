@@ -28,7 +28,7 @@ from .sections import (
     make_default_section,
     read_section,
 )
-from .values import describe_type
+from .values import describe_type, takes_function
 
 MOST_WIDTH = 120
 # The column where the meanings of keys begin.
@@ -89,17 +89,18 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
         if find_kind(whole):  # A field such as gate_neuron: a section as soon as it has a name.
             lines += _format_key(f"{whole}.name", "str", None, option.meaning)
         else:
-            meaning = f"{option.meaning}{_name_functions(whole, option.meaning)}"
+            meaning = f"{option.meaning}{_name_functions(whole, option)}"
             lines += _format_key(whole, describe_type(option), value, meaning)
     return lines
 
 
-def _name_functions(key: str, meaning: str) -> str:
+def _name_functions(key: str, option: Option) -> str:
     """Return the names of our functions for a key, unless its meaning already lists them."""
-    names = list_functions(key)
+    # The key `reset` is a function of most neurons, but a number of GLIF.
+    names = list_functions(key) if takes_function(option) else []
     if not names:
         return ""
-    there = all(name in meaning for name in names)
+    there = all(name in option.meaning for name in names)
     return f" {PATH[0].upper()}{PATH[1:]}." if there else f" One of {', '.join(names)}, {PATH}."
 
 
