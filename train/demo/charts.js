@@ -32,7 +32,7 @@ class AnswerChart {
     find("bars").replaceChildren(...this.bars.map((each) => each.bar));
     const hidden = order.length < chances.length ? `The likeliest ${order.length} classes are shown. ` : "";
     find("known").textContent =
-      `${hidden}The network knows ${chances.length} classes only, and answers one of them to every image.`;
+      `${hidden}The network knows only ${chances.length} classes, and answers every image with one of them.`;
   }
 
   makeSlots() {

@@ -63,6 +63,7 @@ def make_page(demo: Demo) -> str:
         size=f"{shape[0]} × {shape[1]}",
         weights=f"{count_weights(encoded):,}",
         signed=any(layer["signed"] for layer in encoded["layers"]),
+        steps=encoded["steps"],
         code=describe_code([layer["slots"] for layer in encoded["layers"]], encoded["steps"]),
         examples=len(demo.images),
         facts=demo.facts.items(),

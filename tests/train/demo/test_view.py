@@ -275,10 +275,11 @@ def test_a_run_of_two_steps_shows_both(browser, finished_run, tmp_path):
 def test_color_images_are_only_clicked(browser, tmp_path):
     images = np.random.default_rng(0).integers(1, 256, (4, 2, 2, 3), np.uint8)
     program = compile_colors(images)
-    colors = Demo(program, "colors", "colors", ("red", "<b>", "c"), images, np.arange(4) % 3, {})
+    names = ("red", "<img src=x onerror=alert(1)>", "long" * 30)
+    colors = Demo(program, names[2], "colors", names, images, np.arange(4) % 3, {"x": names[2]})
     file = tmp_path / "colors.html"
     file.write_text(make_page(colors))
-    context = browser.new_context(reduced_motion="reduce")
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 390, "height": 800})
     page = context.new_page()
     faults = record_faults(page)
     page.goto(file.as_uri())
@@ -286,6 +287,7 @@ def test_color_images_are_only_clicked(browser, tmp_path):
     for image, button in zip(images, page.locator("#examples button").all(), strict=True):
         button.click()
         assert read_label(page) == colors.classes[int(program(image[None]).argmax())]
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
     context.close()
     assert faults == []
 
@@ -301,6 +303,9 @@ def test_the_page_fits_the_window_and_requests_nothing(browser, width, scheme):
     page.goto(PAGE.as_uri())
     draw(page, DIGITS[5])
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    # Numbers and buttons keep their one line next to long texts.
+    for text in page.locator(".count b, .player button, #clear").all():
+        assert text.bounding_box()["height"] < 50
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
     if folder := os.environ.get("SCREENSHOTS"):
