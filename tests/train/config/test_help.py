@@ -51,8 +51,8 @@ def test_help_shows_the_keys_of_the_part_that_a_flag_names():
 
 
 def test_functions_are_listed_for_keys_that_take_one_and_not_for_numbers_of_that_name():
-    assert "One of soft, hard, clearing" in describe("digits:lif")
-    assert "soft, hard" not in describe("digits:glif")
+    assert "RESETS: soft, hard or clearing." in describe("digits:lif")
+    assert not re.search("soft, hard|between 0 and 1. O", describe("digits:glif"))
 
 
 def test_the_program_prints_the_help_of_its_config_and_returns_0(capsys):
