@@ -41,6 +41,12 @@ WORDS = {
     "surrogate gradient": ("reference/surrogate", "theory/notation", "theory/equations"),
     "LIF": ("reference/neurons", "start/01", "theory/notation"),
     "accuracy": ("results", "guide/evaluation", "claims"),
+    "custom neuron": ("guide/own_parts",),
+    "own dataset": ("guide/own_data",),
+    "visualize spikes": ("guide/plots",),
+    "early stopping": ("guide/evaluation",),
+    "transfer learning": ("guide/resume",),
+    "multi GPU": ("guide/scaling",),
     "benchmark": ("guide/benchmarks", "guide/performance"),
 }
 HITS = """() => [...document.querySelectorAll("*")].filter(host => host.shadowRoot)
