@@ -1,6 +1,7 @@
 """Write a page that runs a network in the browser: python -m train.demo RUN --out page.html"""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page and return 0."""
     # Loading and compiling may take minutes: a place that cannot be written is reported first.
     check_free(args.out, args.overwrite)
-    _make_folder(args.out)
+    _check_folder(args.out)
     if args.network == SHIPPED_NETWORK and Path(args.network).is_dir():
         note = "is the network that pit_jax ships; give ./{0} for the folder of this name"
         print_text(f"note: {args.network} {note.format(args.network)}.", sys.stderr)
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     demo = open_demo(args.network, args.checkpoint, args.data_dir, options)
     text = make_page(demo)
     try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, text, shared=True)
     except OSError as error:
         raise _refuse_place(args.out, error) from error
@@ -58,13 +60,13 @@ def check_free(out: Path, overwrite: bool) -> None:
         )
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(out.parent, os.W_OK):
-            raise PermissionError(0, "no permission")
-    except OSError as error:
-        raise _refuse_place(out, error) from error
+def _check_folder(out: Path) -> None:
+    """Raise UserError if the folder of `out` cannot be written; a missing one is not made yet."""
+    folder = next(each for each in out.absolute().parents if os.path.lexists(each))
+    if not folder.is_dir():
+        raise _refuse_place(out, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(folder, os.W_OK):
+        raise _refuse_place(out, PermissionError(errno.EACCES, "no permission"))
 
 
 def _refuse_place(out: Path, error: OSError) -> UserError:
