@@ -111,5 +111,5 @@ def test_the_readme_has_the_agreement_of_its_run():
     readme = " ".join((PAGE.parents[2] / "README.md").read_text().split())
     runs = json.loads(inference.AGREEMENT.read_text())
     (run,) = (r for r in runs if (r["samples"], r["weights"]) == (10_000, "float32"))
-    assert "On 10,000 Fashion-MNIST images" in readme
-    assert f"the trained network's class for all but {run['differing']}." in readme
+    agreement = f"the predicted class is the same for all but {run['differing']}."
+    assert f"on 10,000 Fashion-MNIST images, {agreement}" in readme
