@@ -126,7 +126,7 @@ def _make_init(found: griffe.Class) -> griffe.Function:
 
 
 def _read_default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
-    """Return the default of a field; that of `flax.struct.field(...)` is its argument `default`."""
+    """Return the default of a field, for `flax.struct.field(...)` its argument `default`."""
     if isinstance(value, griffe.ExprCall) and value.canonical_path == "flax.struct.field":
         named = [each for each in value.arguments if isinstance(each, griffe.ExprKeyword)]
         return next((each.value for each in named if each.name == "default"), None)
