@@ -34,7 +34,7 @@ def test_the_loop_in_spikingjelly_learns_as_ours_does():
     exec(read_block("from_pytorch.md", "py"), theirs)
     exec(re.search(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[1], ours)
     # On their own images and initial weights, both get below a tenth of the loss of chance.
-    assert float(theirs["loss"]) < np.log(10) / 10 and float(ours["loss"]) < np.log(10) / 10
+    assert theirs["loss"].item() < np.log(10) / 10 and float(ours["loss"]) < np.log(10) / 10
 
 
 def run_theirs(library: str, code: str, x):
