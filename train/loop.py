@@ -73,7 +73,7 @@ def train_with(
 ) -> Summary | None:
     """Train or resume the run in `workdir` with its `program`; return None if `stop()` became true.
 
-    Printed lines and errors begin with `label`. Without `draw` the run has no figures.
+    Printed lines begin with `label`. Without `draw` the run has no figures.
     """
     with saving(), Session(config, workdir, program, started=started, label=label) as session:
         state = train_session(session, stop)

@@ -64,7 +64,7 @@ class Session:
     step, `end_steps`, `end_epoch` and `save_epoch` for each epoch; finally `finish`. With several
     processes, only the first reads and writes; the others call the same methods in the same order.
 
-    The run's seconds are counted from `started`. Notes and errors begin with `label`.
+    The run's seconds are counted from `started`. Printed lines begin with `label`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Session:
         self._begun, self._earlier = int(state.step), self.progress.seconds
         self._is_unevaluated = is_unevaluated(state, self.program.steps_per_epoch)
         if not self._begun:
-            check_start(state, self.diagnose, self.program.samples(0), self.label)
+            check_start(state, self.program.diagnose, self.program.samples(0))
             warn_of_floored_scales(state.params)
         with hosts.raise_on_all_hosts():
             if self.is_first:
@@ -151,25 +151,20 @@ class Session:
             # Saved before the first step, so that a run whose first step is not finite has a
             # checkpoint, and so that its starting scales can be compared with the learned ones.
             self.checkpoints.save_first(state, self._make_progress())
-
-        def note_with_label(text: str) -> None:
-            note(f"{self.label}{text}")
-
-        if not self._begun:
             for warning in explain_rounding(self.program.first_rounding(), self.config):
-                note_with_label(warning)
+                note(warning)
         self._watch = Watch(
             self.explain_nonfinite,
             skip=self.config.skip,
             skipped=int(state.skipped),
-            note=note_with_label,
+            note=note,
         )
         self._health = Health(
             self.program,
             self.workdir if self.is_first else None,
             every_epochs=self.config.health.every_epochs,
             begun=self._begun,
-            note=note_with_label,
+            note=note,
         )
         steps = self.config.profile_steps if self.is_first else ()
         self._profile = self._training.enter_context(closing(Profile(self.workdir, steps)))
@@ -212,7 +207,7 @@ class Session:
         # The latest step is logged before the checkpoint is saved: after a resume its line would
         # be missing. Health first, too: its file is ignored unless it is of the restored step.
         self.settle(state)
-        check_weights(state, step, self.label, self.describe_saved)
+        check_weights(state, step, self.describe_saved)
         health = self._health.save(step)
         self.checkpoints.save_last(state, self._make_progress(health))
 
@@ -241,9 +236,11 @@ class Session:
         self.settle(state)
         epoch, totals = self.get_epoch(self.last_step), jax.device_get(state.totals)
         if not totals["seen"]:
+            where = self.program.diagnose(state)
             raise UserError(
-                f"{self.label}every step of epoch {epoch} was skipped: none has a finite loss and "
-                f"gradient. {self.describe_saved()}. {self.explain_cause(self.diagnose(state))}"
+                f"every step of epoch {epoch} was skipped: none has a finite loss and gradient. "
+                f"{self.describe_saved()}. In the last one, the first that is not finite is "
+                f"{where}. {self._advise(where)}"
             )
         loss = float(totals["loss"] / totals["seen"])
         self._check_finite("training", loss, epoch, state)
@@ -284,23 +281,21 @@ class Session:
         self._tested = None if self.is_validated else found
         return record
 
-    def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
-        """Save the end of an epoch; with `hold` only in memory.
+    def save_epoch(self, state: TrainState) -> None:
+        """Save the end of an epoch.
 
-        By default it is held if the latest checkpoint was written less than
+        It is held in memory if the latest checkpoint was written less than
         `config.checkpoints.seconds_apart` seconds ago.
         """
-        check_weights(state, self.last_step, self.label, self.describe_saved)
-        hold = not self.checkpoints.is_time() if hold is None else hold
-        self.checkpoints.save_epoch(state, self.progress, self.get_epoch(self.last_step), hold=hold)
+        check_weights(state, self.last_step, self.describe_saved)
+        epoch, hold = self.get_epoch(self.last_step), not self.checkpoints.is_time()
+        self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
-    def restore_best(self, state: TrainState) -> TrainState:
-        """Close logs and checkpoints; return the state of the best epoch.
+    def _restore_best(self, state: TrainState) -> TrainState:
+        """Return the state of the best epoch: `state`, the last one, if the last epoch is the best.
 
-        This is `state`, the last one, if the last epoch is the best. Raises UserError if the
-        checkpoint of the best epoch is missing or damaged.
+        Raises UserError if the checkpoint of the best epoch is missing or damaged.
         """
-        self._training.close()  # Waits until best/ is on disk.
         # After a resume, only the first process has read the progress.
         epoch = hosts.broadcast_number(self.progress.best_epoch)
         assert epoch is not None
@@ -314,11 +309,11 @@ class Session:
 
         The last state is evaluated on the test images, unless its epoch ended with an evaluation.
         """
-        self._training.close()
+        self._training.close()  # Waits until best/ is on disk.
         test, best = self._tested or interruptible(self.program.test, state), None
         if self.is_validated:
-            best_state = self.restore_best(state)
-            # `restore_best` returns this very state if the last epoch is the best.
+            best_state = self._restore_best(state)
+            # `_restore_best` returns this very state if the last epoch is the best.
             best = test if best_state is state else interruptible(self.program.test, best_state)
         layers = self.program.neuron_layers
         summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
@@ -330,15 +325,6 @@ class Session:
         """Return the error message for a step that is not finite and ends the run."""
         where, text = report_step(self.program, self.workdir, state, step, write=self.is_first)
         return f"{text}. {self.describe_saved()}. {self._advise(where)}"
-
-    def diagnose(self, state: TrainState) -> str | None:
-        """Return in words where the step `state.bad` is not finite; None if that is unknown."""
-        return self.program.diagnose(state)
-
-    def explain_cause(self, where: str | None) -> str:
-        """Return the first cause in the latest bad step that is not finite, and what may help."""
-        advice = self._advise(str(where))
-        return f"In the last one, the first that is not finite is {where}. {advice}"
 
     def _advise(self, where: str) -> str:
         return advise(where, self.config.model.get("dtype"))
@@ -374,7 +360,7 @@ class Session:
     def _check_finite(self, split: str, value: float, epoch: int, state: TrainState) -> None:
         if not math.isfinite(value):
             raise UserError(
-                f"{self.label}the {split} loss became {value} in epoch {epoch}. "
+                f"the {split} loss became {value} in epoch {epoch}. "
                 f"{self.describe_saved()}. {advise_on_loss(split, state)}"
             )
 

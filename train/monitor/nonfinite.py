@@ -80,15 +80,12 @@ class Watch:
 
 
 def check_start(
-    state: TrainState,
-    diagnose: Callable[[TrainState], str | None],
-    samples: np.ndarray,
-    label: str = "",
+    state: TrainState, diagnose: Callable[[TrainState], str], samples: np.ndarray
 ) -> None:
     """Raise UserError if the state before the first step has values that are not finite.
 
     Scales that are initialized from a batch with NaN are NaN, and so is what they scale. `samples`
-    are the indices of the first batch; the message begins with `label`.
+    are the indices of the first batch.
     """
     name = find_nonfinite({"params": state.params, "batch_stats": state.batch_stats})
     if name is None:
@@ -99,26 +96,19 @@ def check_start(
         few = ", ".join(map(str, samples[:MOST_SAMPLES]))
         cause = f"so have the images of the first batch (samples {few}, ...)"
         advice = _ADVICE[IMAGES]
-    elif where is None:
-        cause, advice = (
-            "the images of the first batch may have them too",
-            " ".join(_ADVICE.values()),
-        )
-    raise UserError(f"{label}the initial {name} has values that are not finite; {cause}. {advice}")
+    raise UserError(f"the initial {name} has values that are not finite; {cause}. {advice}")
 
 
-def check_weights(
-    state: TrainState, step: int, label: str, describe_saved: Callable[[], str]
-) -> None:
+def check_weights(state: TrainState, step: int, describe_saved: Callable[[], str]) -> None:
     """Raise UserError for weights that are not finite after `step`: no checkpoint may have them.
 
     An update can overflow after a finite loss and gradient, and neurons that do not spike can hide
-    it from the next loss. The message begins with `label`.
+    it from the next loss.
     """
     learned = {"params": state.params, "batch_stats": state.batch_stats}
     if name := find_nonfinite(jax.device_get(learned)):
         raise UserError(
-            f"{label}{name} is not finite after step {step}, whose loss and gradient were finite. "
+            f"{name} is not finite after step {step}, whose loss and gradient were finite. "
             f"{describe_saved()}. {LOWER_RATE}"
         )
 

@@ -22,8 +22,8 @@ SPIKES = "spikes of a neuron"
 class Display:
     """A progress bar over the steps of a run, and a line for each epoch.
 
-    A log file gets only the lines, and a `quiet` display shows nothing. The lines of epochs begin
-    with `label`. Tests replace `console` and `clock`.
+    A log file gets only the lines, and a `quiet` display shows nothing. All lines begin with
+    `label`. Tests replace `console` and `clock`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Display:
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         # Not wrapped, because a path in it could not be copied.
-        self._progress.console.print(text, soft_wrap=True)
+        self._progress.console.print(f"{self._label}{text}", soft_wrap=True)
 
     def is_due(self) -> bool:
         """Return whether to show new numbers.

@@ -1,7 +1,7 @@
 """Train several seeds of one config, one ordinary run after the other.
 
 Work that does not depend on the seed is done once: loading the data, tracing and compiling the
-network. For a small network it takes longer than the training of one seed.
+network. For a small network this work takes longer than training one seed.
 """
 
 import time
@@ -27,7 +27,7 @@ class SeedsFailed(UserError):
     """Some seeds failed, the others were trained; `errors` has the errors by seed."""
 
     def __init__(self, errors: Mapping[int, UserError]) -> None:
-        super().__init__("\n".join(map(str, errors.values())))
+        super().__init__("\n".join(f"seed {seed}: {error}" for seed, error in errors.items()))
         self.errors = dict(errors)
 
 
@@ -66,15 +66,16 @@ def train_seeds(
     }
     programs = _Programs(fresh=None in newest.values())
     failed: dict[int, UserError] = {}
-    for seed, config in configs.items():
+    for seed, own in configs.items():
         if seed in newest:
-            started, folder = time.monotonic(), name_folder(workdir, seed)
+            started, folder, label = time.monotonic(), name_folder(workdir, seed), f"seed {seed}: "
             if stop():
                 return None
-            program = programs.select(config, fresh=newest[seed] is None)
-            options: Any = {"started": started, "label": f"seed {seed}: ", "draw": draw}
+            program = programs.select(own, fresh=newest[seed] is None)
             try:
-                summary = train_with(program, config, folder, stop, **options)
+                summary = train_with(
+                    program, own, folder, stop, started=started, label=label, draw=draw
+                )
             except UserError as error:
                 failed[seed] = error
                 continue

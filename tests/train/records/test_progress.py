@@ -38,6 +38,16 @@ def test_the_bar_shows_compiling_before_the_first_step(screen):
     assert "compiling" in screen.file.getvalue()
 
 
+def test_all_lines_begin_with_the_label(screen):
+    record = {"step": 20, "epoch": 2, "train_loss": 1.25, "train_accuracy": 0.5}
+    with Display(total_steps=40, batch_size=32, label="seed 3: ", console=screen) as shown:
+        shown.note("resuming")
+        shown.begin(0)
+        shown.show_epoch(record | {"images_per_second": 1234.5})
+    for line in ("seed 3: resuming", "seed 3: epoch   2  train 1.250 50.00%  1,234 images/s"):
+        assert line in screen.file.getvalue()
+
+
 def test_an_epoch_prints_a_line(screen):
     record = {
         "step": 20,

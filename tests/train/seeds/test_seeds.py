@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +36,6 @@ from train.run.workdir import open_lock
 from train.seeds import __main__ as command
 from train.seeds.folder import check_folder
 from train.seeds.loop import SeedsFailed, train_seeds
-from train.session import Session
 
 SEEDS = (0, 3)
 
@@ -153,17 +151,32 @@ def test_seeds_can_be_extended(tmp_path):
             train_seeds(make_config(epochs=1, extend=1), [0, 5], tmp_path, draw=False)
 
 
-def test_a_seed_that_fails_does_not_end_the_others(tmp_path, monkeypatch, shared):
-    def begin(self: Session, state: TrainState, note: Any) -> None:
-        if self.config.seed == 0:
-            state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
-        real(self, state, note)
+def spoil_first_seed(program: Program, factor: float) -> Program:
+    """Return a program whose seed 0 starts with its parameters times `factor`."""
 
-    real = Session.begin
-    monkeypatch.setattr(Session, "begin", begin)
+    def with_seed(seed: int) -> Program:
+        own = program.with_seed(seed)
+        return own if seed else own._replace(first_state=lambda: spoil(own.first_state()))
+
+    def spoil(state: TrainState) -> TrainState:
+        params = jax.tree.map(lambda x: x * factor, state.params)
+        return jax.device_put(state.replace(params=params), state.step.sharding)
+
+    return program._replace(with_seed=with_seed)
+
+
+@pytest.mark.parametrize(
+    "factor, reason",
+    [(np.nan, "the initial params/"), (1e38, "step 1, in epoch 1, is not finite; the first")],
+)
+def test_a_seed_that_fails_is_named_and_does_not_end_the_others(
+    tmp_path, monkeypatch, alone, factor, reason
+):
+    program = spoil_first_seed(alone[1], factor)
+    monkeypatch.setattr("train.seeds.loop.load_program", lambda *_, **__: program)
     with pytest.raises(SeedsFailed) as error:
         train_seeds(make_config(), (0, 3), tmp_path, draw=False)
-    assert list(error.value.errors) == [0] and str(error.value).startswith("seed 0: ")
+    assert list(error.value.errors) == [0] and str(error.value).startswith(f"seed 0: {reason}")
     assert (tmp_path / "seed_3/summary.json").is_file()
 
 
