@@ -29,6 +29,7 @@ from docs._build.outcomes import (
     load_results,
 )
 from docs._build.tables import fill_tables, format_table
+from train.reproduce.pages.content import shorten_label
 from train.reproduce.results import Result
 from train.reproduce.statistics import compare_pairs
 from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED
@@ -135,7 +136,7 @@ def make_ledger() -> str:
             rows.append(
                 [
                     group,
-                    _drop_group(case),
+                    shorten_label(case),
                     str(len(result.seeds)),
                     format_estimate(result.estimate("accuracy")),
                     format_estimate(result.estimate("spikes")),
@@ -145,10 +146,6 @@ def make_ledger() -> str:
             )
     head = ["data", "row", "seeds", "accuracy, %", "spikes", "record", "pages"]
     return format_table(head, rows, left=2)
-
-
-def _drop_group(case: Case) -> str:
-    return case.label.removesuffix(f", {case.group}")
 
 
 def make_negative() -> str:
@@ -193,7 +190,7 @@ def _format_readme_cell(
 ) -> str:
     for slug, shown in slugs.items():
         name, case = next(iter(shown))
-        if _drop_group(case) in labels:
+        if shorten_label(case) in labels:
             result = load_results(name)[case.label]
             accuracy, spikes = (format_estimate(result.estimate(m)) for m in ("accuracy", "spikes"))
             mean, _, interval = accuracy.partition(" ")

@@ -68,11 +68,17 @@ def list_sentences() -> list[Sentence]:
     ]
 
 
+@cache
+def judge_experiment(name: str) -> tuple[Verdict, ...]:
+    """Return the verdicts on all claims about an experiment."""
+    return tuple(judge(*load_experiment(name)))
+
+
 def _group_verdicts(name: str, comparison: Comparison) -> dict[str, dict[str, Verdict]]:
-    experiment, records = load_experiment(name)
+    experiment, _ = load_experiment(name)
     groups = {case.label: case.group for case in experiment.cases}
     found: dict[str, dict[str, Verdict]] = {}
-    for verdict in judge(experiment, records):
+    for verdict in judge_experiment(name):
         claim = verdict.claim
         if (claim.text, claim.source) == (comparison.text, comparison.source):
             found.setdefault(groups[claim.better], {})[_name_reading(verdict)] = verdict

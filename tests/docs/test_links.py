@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.anchors import slugify
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TEXT = {".cfg", ".json", ".md", ".py", ".sbatch", ".sh", ".toml", ".txt", ".yml"}
@@ -77,8 +79,7 @@ def read_section(page: Path, anchor: str) -> list[str]:
     if not anchor:
         return lines
     for number, line in enumerate(lines):
-        title = re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        if line.startswith("#") and title == anchor.removeprefix("#"):
+        if line.startswith("#") and slugify(line.lstrip("# ")) == anchor.removeprefix("#"):
             return lines[number:]
     raise AssertionError(f"{page} has no heading {anchor}")
 

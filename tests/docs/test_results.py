@@ -22,6 +22,7 @@ from docs._build.outcomes import (
     load_experiment,
 )
 from docs._build.tables import fill_tables, list_tables
+from tests.docs.anchors import slugify
 from train.reproduce.pages import write_pages
 from train.reproduce.statistics import Comparison, estimate_mean
 from train.reproduce.verdicts import HOLDS, NOT_SEEN, OPPOSITE, UNTESTED, Verdict
@@ -80,7 +81,9 @@ def is_in(number: str, page: Path, target: str) -> bool:
         text = file.read_text()
         if anchor and not path:
             headings = re.split(r"\n(?=#+ )", text)
-            text = "".join(s for s in headings if s.startswith("#") and to_anchor(s) == anchor)
+            text = "".join(
+                s for s in headings if s.startswith("#") and slugify(s.partition("\n")[0]) == anchor
+            )
         return number in re.findall(NUMBER, text)
     if file.suffix == ".json":
         values = list(walk(json.loads(file.read_text())))
@@ -89,11 +92,6 @@ def is_in(number: str, page: Path, target: str) -> bool:
         values = [float(cell) for cell in cells if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", cell)]
     digits, wanted = len(number.partition(".")[2]), number.replace(",", "")
     return any(f"{abs(scale * x):.{digits}f}" == wanted for x in values for scale in (1, 100))
-
-
-def to_anchor(section: str) -> str:
-    title = section.partition("\n")[0].lstrip("# ").lower()
-    return re.sub(r"[^\w -]", "", title).replace(" ", "-")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -198,7 +196,7 @@ def test_the_evidence_is_small_and_has_pages_of_experiments_only():
         for name in sorted(SHOWN)
     ],
 )
-def test_a_page_of_the_evidence_is_that_of_its_records(name, tmp_path):
+def test_a_page_of_the_evidence_follows_from_its_records(name, tmp_path):
     experiment, records = load_experiment(name)
     written = write_pages(experiment, records, None, tmp_path, scale=SCALE)
     texts = [file for file in written if file.suffix in (".md", ".csv", ".tex")]
