@@ -38,8 +38,8 @@ FORMATS = {
 }
 # The analyses in the order of their page, each a file of train/analyze/, and what they show.
 ANALYSES = {
-    "learning": "loss and accuracy over the epochs, and when runs reach each other's end",
-    "rates": "firing rates, counts, dead and saturated channels, synchrony",
+    "learning": "loss and accuracy over the epochs, and when each reaches the end of another",
+    "rates": "firing rates, counts, silent and saturated channels, synchrony",
     "levels": "how often each level is used, and how well the levels fit the membranes",
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",

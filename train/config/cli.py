@@ -16,10 +16,10 @@ from .help import format_page
 from .overrides import PREFIXES, override
 from .pages import load_page
 from .places import expand_places
-from .sections import list_keys, list_set_keys
+from .sections import abbreviate, list_keys, list_set_keys
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
-MOST_SEEDS = 1024  # Each has its own device, with its own threads: JAX aborts with thousands.
+MOST_SEEDS = 1024  # More are a mistake in typing.
 NEEDED = "give the folder of a run: RUN"
 # The name of the network of `pit_jax.examples` where a program takes a run.
 SHIPPED_NETWORK = "digits"
@@ -273,10 +273,13 @@ def rename(config: ConfigDict) -> None:
 
 
 def _name_keys(keys: Sequence[str] | dict[str, Any]) -> dict[str, str]:
-    """Return hints for options that are keys of the config, such as `--epochs`, `--data-dir`."""
+    """Return hints for options that are keys of the config, such as `--epochs` and `--lr`."""
     meant = defaultdict(list)
     for key in keys:
-        meant[key.rpartition(".")[2]].append(key)
+        name = key.rpartition(".")[2]
+        meant[name].append(key)
+        if short := abbreviate(name):
+            meant[short].append(key)
     meant |= {key: [key] for key in keys}
     return {
         f"--{name.replace('_', '-')}": "did you mean "

@@ -25,6 +25,7 @@ from .parts import (
     list_options,
 )
 from .sections import (
+    abbreviate,
     check_sections,
     complete,
     find_option,
@@ -192,8 +193,10 @@ def _explain(config: ConfigDict, key: str) -> str:
     """Return the error text for an unknown key, with the nearest known one."""
     if find_kind(key):
         return f"config.{key} is a section; set one of its keys, such as --config.{key}.KEY=VALUE."
+    keys = list_keys(config)
+    near = [known for known in keys if abbreviate(known) == key.rpartition(".")[2]]
     # The cutoff is low, since "momentum" should find "optimizer.momentum".
-    near = difflib.get_close_matches(key, list_keys(config), n=1, cutoff=0.5)
+    near = near or difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     hint = f" did you mean --config.{near[0]}?" if near else ""
     what = key.rpartition(".")[0]
     # The innermost enclosing section that exists lists its keys.

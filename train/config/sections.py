@@ -122,6 +122,12 @@ def list_keys(config: ConfigDict) -> dict[str, Option]:
     return found
 
 
+def abbreviate(key: str) -> str:
+    """Return the initials of a key, such as `wd` of `optimizer.weight_decay`; none of one word."""
+    words = key.rpartition(".")[2].split("_")
+    return "".join(word[0] for word in words) if len(words) > 1 else ""
+
+
 def list_set_keys(config: ConfigDict) -> list[str]:
     """Return the keys that have a value in a config; this imports no part."""
     return [key for key, value in _walk(config) if not isinstance(value, ConfigDict)]

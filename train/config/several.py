@@ -4,16 +4,17 @@ from pit_jax.arguments import Parser, at_least, path
 
 from .cli import MOST_SEEDS, add_run, read_seeds
 
+MOST_WORKERS = 1024
 SCALES = ("paper", "medium", "laptop", "smoke")
 
 
 def add_seeds(parser: Parser) -> None:
     """Train several seeds of one config.
 
-    They train one after the other in one process, which loads data and compiles once. Each becomes
-    an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. To resume, repeat the
-    command; to add seeds, name others. Finished seeds are not trained again. The table at the end
-    has all finished seeds of the folder.
+    The seeds train one after the other in one process, which loads data and compiles once. Each
+    becomes an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. To resume, repeat the
+    command; to add seeds, repeat it with others. Finished seeds are not trained again. The table at
+    the end has all finished seeds of the folder.
     """
     add_run(parser, "where each seed gets a folder; default: runs/seeds/ and the config's name")
     parser.add_argument(
@@ -33,7 +34,12 @@ def add_reproduce(parser: Parser) -> None:
     claim. To resume, repeat the command. Any number of processes and machines can share DIR.
     """
     add = parser.add_argument
-    add("names", nargs="+", metavar="NAME", help="such as table8 or figure3; all: every one")
+    add(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a table or figure, such as table8 or figure3; all: every one",
+    )
     add(
         "--scale",
         choices=SCALES,
@@ -64,7 +70,7 @@ def add_reproduce(parser: Parser) -> None:
     )
     add(
         "--workers",
-        type=at_least(1, MOST_SEEDS),
+        type=at_least(1, MOST_WORKERS),
         metavar="N",
         help="runs that train at the same time; default: one for each GPU, or for each core that "
         "has the memory",

@@ -109,6 +109,8 @@ def test_a_parsed_config_is_locked():
             "resnet8, the part of config.model, takes stages, width, stem_stride, dropout, norm",
         ),
         ("-config.sed=1", "sed", "seed", "It has: epochs, batch_size"),
+        ("--config.lr=1", "lr", "learning_rate", "It has: epochs, batch_size"),
+        ("--config.optimizer.wd=1", "optimizer.wd", "optimizer.weight_decay", "sgd, the part of"),
         (
             "--noconfig.augment.flop",
             "augment.flop",
@@ -172,6 +174,7 @@ def test_the_error_for_an_invalid_value_names_its_key(override, complaint):
         (["--config", DIGITS, "--epochs=3"], "no option --epochs; did you mean --config.epochs=3?"),
         (["--epochs=3"], "there is no option --epochs; did you mean --config.epochs=3?"),
         (["--config", DIGITS, "--batch_size", "8"], "did you mean --config.batch_size?"),
+        (["--config", DIGITS, "--lr=0.1"], "did you mean --config.learning_rate=0.1?"),
         (["--config", DIGITS, "--data-dir=d"], "did you mean --config.data.data_dir=d?"),
         (
             ["--config", DIGITS, "--name=PIT"],
