@@ -15,8 +15,8 @@ from pit_jax.__main__ import main
 from pit_jax.programs import COMMANDS
 
 FOLDER = Path(__file__).parents[1] / "reference"
-# argparse wraps to two columns less than the terminal has.
-COLUMNS = "92"
+# As on a terminal of the usual width, and where output is not a terminal.
+COLUMNS = "80"
 # The guide to each command, and the heading of its link.
 GUIDES = {
     "train": ("training", "Train a network"),

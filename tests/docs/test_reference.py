@@ -18,7 +18,7 @@ from train.config.parts import KINDS
 from train.config.sections import list_keys
 
 ROOT = FOLDER.parents[1]
-EXTENSION = "docs/_build/fields.py"
+EXTENSION = "docs/_build/site/fields.py"
 DIRECTIVE = re.compile(r"^::: ([\w.]+)\n((?:    .*\n)*)", re.M)
 # argparse of Python 3.13 and later formats options with values in another way.
 SAME_HELP = sys.version_info < (3, 13)
