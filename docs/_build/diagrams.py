@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 from docs._build import inference
-from docs._build.drawing import draw_network
-from docs._build.families import FAMILIES, Family, Picture
-from docs._build.graph import make_overview, zoom
+from docs._build.pictures.drawing import draw_network
+from docs._build.pictures.families import FAMILIES, Family, Picture
+from docs._build.pictures.graph import make_overview, zoom
 from pit_jax.models import create
 from pit_jax.models.count import count_traced_layers, count_traced_totals
 from pit_jax.models.published_inputs import INPUTS

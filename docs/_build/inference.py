@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from docs._build import codes, folds
+from docs._build.pictures import codes, folds
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "theory" / "inference.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs._build import site as builder
+from docs._build.site import build as builder
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from docs._build import folds, inference
+from docs._build import inference
 from docs._build.inference import PAGE, list_blocks, list_pictures, read_block, replace_block
+from docs._build.pictures import folds
 from pit_jax.export import NotInNIR, to_stablehlo
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.inference.compiler import units

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from docs._build.diagrams import DOCS, END, FAMILIES, START, draw, get_file, main, make_table
-from docs._build.graph import make_overview, zoom
+from docs._build.pictures.graph import make_overview, zoom
 from pit_jax.models import MODELS, create
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace

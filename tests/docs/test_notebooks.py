@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs._build.notebooks import convert_notebook, fence_outputs
-from docs._build.site import list_pages
+from docs._build.site.build import list_pages
+from docs._build.site.notebooks import convert_notebook, fence_outputs
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs/start").glob("*.ipynb"))

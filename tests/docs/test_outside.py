@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from docs._build import outside
-from docs._build.site import Pages
+from docs._build.site import outside
+from docs._build.site.build import Pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -42,7 +42,7 @@ def test_links_lead_to_the_places_of_files_in_the_site():
         "[f](../source/tests/conftest.py.md)"
     )
     assert place("examples/spike_driven") == "source/examples/spike_driven"
-    assert place("docs/_build/site.py") == "source/docs/_build/site.py.md"
+    assert place("docs/_build/site/build.py") == "source/docs/_build/site/build.py.md"
 
 
 def test_files_outside_docs_are_copied_and_code_becomes_a_page(tmp_path):

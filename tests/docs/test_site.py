@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs._build import outside, site
-from docs._build.links import check_site
-from docs._build.repository import link_colab, read_address
+from docs._build.site import build as site
+from docs._build.site import outside
+from docs._build.site.links import check_site
+from docs._build.site.repository import link_colab, read_address
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "https://github.com/someone/something"
@@ -49,7 +50,7 @@ def test_tables_come_before_figures_in_the_order_of_their_numbers():
     assert tables.index("Table 9") < tables.index("Table 10")
 
 
-def test_the_groups_of_the_navigation():
+def test_the_navigation_has_its_groups_in_order():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     groups = [title for entry in nav for title in entry]
     assert groups == [

@@ -1,4 +1,4 @@
-"""Build the site into site/: python -m docs._build.site
+"""Build the site into site/.
 
 Zensical reads Markdown in one folder and nothing else, so docs/ is copied to a folder below build/
 first: notebooks become Markdown, and files outside docs/ to which pages link are copied. Then all
@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from docs._build import outside
-from docs._build.links import check_site
-from docs._build.notebooks import convert_notebook
-from docs._build.repository import link_colab, read_address
+from docs._build.site import outside
+from docs._build.site.links import check_site
+from docs._build.site.notebooks import convert_notebook
+from docs._build.site.repository import link_colab, read_address
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SKIPPED = {"_build", "__pycache__", "locks"}
 # Pages that the search should not find: generated lists and copies of code.
 UNSEARCHED = ("evidence/", f"{outside.FOLDER}/")
@@ -208,7 +208,3 @@ def main() -> int:
         print(f"error: {fault}", file=sys.stderr)
     print(f"Built site/ in {time.monotonic() - start:.0f} s; open site/index.html.")
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ("repository", "source", "source code", "github")  # Keys of [project.urls], in lower case.
 COLAB = "https://colab.research.google.com/github/"
 

@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from docs._build.graph import Picture, TextNode, make_plain_picture
+from docs._build.pictures.graph import Picture, TextNode, make_plain_picture
 from pit_jax.inference.compiler.folded import (
     Accumulator,
     Conv,

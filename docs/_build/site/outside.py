@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = "source"
 LANGUAGES = {
     "c": "c",

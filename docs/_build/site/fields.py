@@ -24,7 +24,7 @@ BASES = (
 )
 
 
-DOCS = Path(__file__).parents[1]
+DOCS = Path(__file__).parents[2]
 PAGE = re.compile(r"docs/([\w/]+\.md)")
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from docs._build.drawing import INK, MARGIN, SOFT, STYLE, WIDTH, to_svg
+from docs._build.pictures.drawing import INK, MARGIN, SOFT, STYLE, WIDTH, to_svg
 from pit_jax.inference.runtime.fixed_point import CODES, FixedNeuron
 from pit_jax.surrogate import rectified_round
 

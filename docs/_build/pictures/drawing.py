@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from docs._build.graph import Branch, Picture, TextNode
+from docs._build.pictures.graph import Branch, Picture, TextNode
 from pit_jax.models.trace import Node
 
 WIDTH = 1000  # All lengths are in pixels of a picture of this width.

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from docs._build.drawing import draw_zooms
-from docs._build.folded import count_streams, make_part_picture
-from docs._build.graph import Picture, zoom
+from docs._build.pictures.drawing import draw_zooms
+from docs._build.pictures.folded import count_streams, make_part_picture
+from docs._build.pictures.graph import Picture, zoom
 from pit_jax.inference import compile
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node
@@ -29,7 +29,7 @@ from pit_jax.neurons import PIT, ReLU
 from tests.inference.networks import make_firing_network
 from tests.models.reduced import REDUCED
 
-DOCS = Path(__file__).parents[1]
+DOCS = Path(__file__).parents[2]
 LEVELS = 4
 
 
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
 
 class TrainedPanel(NamedTuple):
-    """A panel of a network in training: the arguments of `docs._build.graph.zoom`."""
+    """A panel of a network in training: the arguments of `graph.zoom`."""
 
     caption: str
     network: Network
@@ -51,7 +51,7 @@ class TrainedPanel(NamedTuple):
 
 
 class CompiledPanel(NamedTuple):
-    """A panel of a folded network: the arguments of `docs._build.folded.make_part_picture`."""
+    """A panel of a folded network: the arguments of `folded.make_part_picture`."""
 
     caption: str
     network: Network

@@ -1,0 +1,1 @@
+"""Drawings of networks, of folds and of codes, as SVG. Start at `drawing.py`."""
