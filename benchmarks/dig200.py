@@ -23,7 +23,6 @@ from rich.table import Table
 
 from pit_jax.analysis.rates import interval
 from pit_jax.arguments import path
-from pit_jax.neurons.probe import neuron_probes
 from pit_jax.tuning import compiler_options
 from train import data
 from train.config import cli
@@ -32,7 +31,7 @@ from train.data.feeding import resident
 from train.data.feeding.order import SequentialOrder, epoch_order
 from train.files import write_atomically
 from train.program.evaluation import compute_means, make_whole_sums
-from train.program.pure import PureProgram, abstract_images, make_pure_program
+from train.program.pure import make_pure_program
 from train.program.state import TrainState
 from train.run.environment import describe_environment
 from train.terminal import Terminal
@@ -77,7 +76,6 @@ class Trainer:
         order = SequentialOrder(len(dataset.test), config.batch_size)
         self.test_order = jax.device_put((order.index, order.weight))
         pure = make_pure_program(config, dataset)
-        self.neurons = count_neurons(pure, dataset)
 
         # Samples and seeds are arguments; as constants, each seed would compile a new program.
         def begin(key: jax.Array, samples: Any, order: Any) -> TrainState:
@@ -116,23 +114,7 @@ class Trainer:
             raise FloatingPointError(f"the loss or a gradient of step {state.bad} is not finite.")
         totals = jax.device_get(self.test(state, self.tests, self.test_order))
         means = compute_means(totals, len(self.tests["label"]))
-        levels = self.config.neuron.get("levels", 1)
-        layers = [levels * sum(means.rates[name]) for name in self.neurons]
-        spikes = float(np.average(layers, weights=list(self.neurons.values())))
-        return {"accuracy": means.accuracy, "spikes": spikes}
-
-
-def count_neurons(pure: PureProgram, dataset: Dataset) -> dict[str, int]:
-    """Return the number of neurons of each layer."""
-
-    def run(images: Any) -> Any:
-        variables = pure.model.init(jax.random.key(0), images)
-        _, sown = pure.model.apply(variables, images, mutable=["intermediates"])
-        layers = neuron_probes(sown["intermediates"])
-        return {name: layer["count"][0, 0] for name, layer in layers.items()}
-
-    shapes = jax.eval_shape(run, abstract_images(dataset))
-    return {name: shape.size for name, shape in shapes.items()}
+        return {"accuracy": means.accuracy, "spikes": means.spikes}
 
 
 def make_flags(row: Row, keys: Mapping[str, Any]) -> list[str]:

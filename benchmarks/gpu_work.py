@@ -118,8 +118,8 @@ def compute(name: str, *, small: bool, epochs: int, seeds: int, folder: Path) ->
 def make_flags(row: str, *, small: bool, epochs: int, folder: Path) -> list[str]:
     """Return the options of train.main for a row, whose images are padded in addition."""
     page = "digits" if small else "fashion_mnist"
-    keys = KEYS | {"data.data_dir": folder} if not small else SMALL_KEYS
-    keys |= {"model.dtype": "bfloat16", "epochs": epochs, **ROWS[row].keys}
+    keys = SMALL_KEYS if small else KEYS | {"data.data_dir": folder}
+    keys = keys | {"model.dtype": "bfloat16", "epochs": epochs, **ROWS[row].keys}
     return [
         *("--config", f"configs/{page}.py:{ROWS[row].variant}"),
         *(f"--config.{key}={value}" for key, value in keys.items()),
