@@ -23,8 +23,10 @@ REMEDIES = {
         "Keep [B, T, ..., C] whole: add layers instead of joining them, and average logits over "
         "time instead of picking a step."
     ),
+    # gelu begins with the cube of its input, norms with a square.
     ("rsqrt", "sqrt", "square", "integer_pow", "pow"): (
-        "Use a batch norm, whose statistics are fixed after training, and no norm of one sample."
+        "Use a batch norm, whose statistics are fixed after training, and no norm of one sample; "
+        "instead of an activation function such as gelu, use a neuron of pit_jax.neurons."
     ),
     ("random_bits", "random_fold_in", "random_split", "threefry2x32", "bernoulli", "uniform"): (
         "Compile the network in evaluation mode, such as "

@@ -89,6 +89,10 @@ def test_a_maximum_of_sums_of_binary_spikes_folds():
         (lambda x: jnp.zeros((len(x), STEPS, 5)), "logits are the same whatever the input is"),
         (lambda x: nn.Dense(5)(PIT()(x)), "PIT_0 reads values without a time axis. Repeat images"),
         (
+            make_network_after(nn.gelu),
+            "no rule for integer_pow, .* instead of an activation function such as gelu, use a",
+        ),
+        (
             make_network_after(nn.relu),
             "no rule for relu, in CustomNetwork. Use a neuron of pit_jax.neurons instead of an",
         ),
