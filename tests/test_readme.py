@@ -34,7 +34,7 @@ def test_every_python_block_is_followed_by_what_it_prints():
     assert len(BLOCKS) == README.count("```python\n") == 2
 
 
-def test_it_is_short_and_begins_with_whom_it_is_for_a_picture_and_two_commands():
+def test_readme_is_short_and_begins_with_its_audience_a_picture_and_two_commands():
     assert README.count("\n") < 150
     first = README.partition("\n## ")[0]
     assert "For researchers" in first
