@@ -53,7 +53,9 @@ def build_parser(prog: str) -> Parser:
         "--out", type=path, required=True, metavar="DIR", help="a folder that does not exist"
     )
     parser.add_argument("--layout", choices=LAYOUTS, help="default: detected from the names")
-    parser.add_argument("--entry", metavar="KEY", help="which of several state_dicts")
+    parser.add_argument(
+        "--entry", metavar="KEY", help="the state_dict to read, if the file has several"
+    )
     parser.add_argument(
         "--prefix", metavar="TEXT", help="load only the names that begin with it, without it"
     )

@@ -180,8 +180,15 @@ def build_parser(prog: str) -> Parser:
     add("--size", type=at_least(1), metavar="S", help="height and width; default: as published")
     add("--channels", type=at_least(1), metavar="C", help="input channels; default: as published")
     add("--classes", type=at_least(1), metavar="K", help="classes; default: as published")
-    add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=", ".join(NEURONS))
-    add("--dtype", type=normalize_name, choices=FLOATS[:3], default="float32", help="compute")
+    listed = f"{', '.join(NEURONS)}; default: PIT"
+    add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=listed)
+    add(
+        "--dtype",
+        type=normalize_name,
+        choices=FLOATS[:3],
+        default="float32",
+        help="of the computation; default: float32",
+    )
     add("--fields", type=_parse_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")
     add("--layers", action="store_true", help="list every layer of one network")
     add("--json", action="store_true", help="print exact integers as JSON")
