@@ -1,7 +1,7 @@
 """How the neurons of every layer use their levels, and how well the levels fit the membranes.
 
-checks/levels.py has the error of rounding and the best step for some membranes; here they are
-those of a network.
+checks/levels.py computes the rounding error and the best step for given membranes. This module
+applies it to the layers of a network.
 """
 
 import functools
@@ -172,7 +172,10 @@ class _LayerSums:
 def _sum_batch(
     count: Float[Array, "B T *N C"], levels: int
 ) -> tuple[Int[Array, "T K"], Bool[Array, "T C"], Bool[Array, "T C"]]:
-    """Return how often each integer was sent, and which channels sent another than 0, than ±D."""
+    """Return how often each integer was sent, and two booleans for each channel.
+
+    They say whether the channel ever fired, and whether it ever sent an integer below ±D.
+    """
     inside, size = (0, *range(2, count.ndim)), jnp.abs(count)
     but_channels = inside[:-1]
     sent = [(count == k).sum(inside, dtype=int) for k in range(-levels, levels + 1)]
@@ -190,11 +193,11 @@ def take_membranes(
 ) -> tuple[Float[np.ndarray, "T N"], Float[np.ndarray, "T N"]]:
     """Return at most `most` membranes of each step of a layer that rounds, and their spikes.
 
-    The membranes are the rounded quotients times the scale. These are the membranes themselves,
-    except for `PITFull`, which mixes channels before it divides.
+    A membrane is computed as what the neuron rounds, u / a, times the scale. `PITFull` rounds
+    A⁻¹ u, in which channels are mixed, so there it is not the membrane itself.
     """
     assert layer.rounded is not None
-    # Drawn with a fixed seed: equal distances could always meet the same channels.
+    # Drawn with a fixed seed: evenly spaced ones could all belong to the same channels.
     size = layer.rounded[:, 0].size
     index = np.random.default_rng(0).integers(size, size=most) if size > most else np.arange(size)
     found = jax.device_get(_take(layer.rounded, layer.count, layer.scale, index))

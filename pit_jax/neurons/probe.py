@@ -97,8 +97,8 @@ def measure_rounding(intermediates: Mapping[str, Any]) -> dict[str, Rounding]:
 
 
 def _measure_layer(rounded: Array, scale: Array, levels: Array) -> Rounding:
-    # The rounded quotients times the scale are the membranes, except for PITFull, which mixes the
-    # channels before it divides.
+    # A membrane is what the neuron rounds, u / a, times the scale. PITFull rounds A⁻¹ u, in which
+    # channels are mixed, so there it is not the membrane itself.
     inside = (0, *range(2, rounded.ndim - 1))
     mean, sd = jnp.mean(rounded, inside), jnp.std(rounded, inside)
     return Rounding(mean * scale, sd * scale, scale, levels)

@@ -1,4 +1,4 @@
-"""Warns before the first step if the levels of the neurons fit their membranes badly."""
+"""Warn before the first step if the levels of the neurons do not fit their membranes."""
 
 import math
 from collections.abc import Mapping

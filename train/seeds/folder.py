@@ -62,9 +62,11 @@ def check_folder(config: ConfigDict, workdir: Path) -> None:
 def read_finished(config: Mapping[str, Any], workdir: Path, *, draw: bool) -> Summary | None:
     """Return the summary of the finished run with `config` in `workdir`, None if there is none.
 
-    With `draw` it must have figures. Returns None also if keys such as `metrics`, which may change
-    when a run resumes, differ, since they must be measured again, and for damaged files, which the
-    resumed training reports or replaces.
+    With `draw` it must have figures. Returns None also
+
+    - if a key that is not a path differs, even one that may change when a run resumes, such as
+      `metrics`: the resumed run measures what is missing;
+    - if a file is damaged: the resumed run reports or replaces it.
     """
     try:
         saved, found = read_json(workdir / "config.json", dict), read_summary(workdir)

@@ -200,8 +200,8 @@ def _list_scales(
             continue
         if (*at, "mixing") in leaves:
             raise ValueError(
-                f"{name} is a PITFull, whose steps are not those of single channels; calibrate "
-                "takes PIT, QAT and QBLIF."
+                f"{name} is a PITFull, which rounds mixtures of channels; calibrate takes PIT, QAT "
+                "and QBLIF."
             )
         if (*at, "alpha") in leaves:
             # The released parametrization: the scale is alpha p. With p = 1 it is alpha.

@@ -52,8 +52,8 @@ def to_ilif(
     """Return the network with I-LIF neurons in place of PIT, and its variables: the same function.
 
     In evaluation mode the twin fires the same integers and returns the same logits, up to rounding.
-    In front of a neuron the scale and bias of the norm, or the weights, are divided by its scale
-    `a`; the weights that read its spikes are multiplied by it; docs/theory/capacity.md derives it.
+    The norm (or, without a norm, the weights) in front of a neuron is divided by its scale `a`, and
+    the weights that read its spikes are multiplied by `a`; docs/theory/capacity.md derives this.
     Also takes QAT and QBLIF. `x_shape` is the shape of a batch of images `[B, H, W, C]`; by default
     common sizes are tried. Raises ValueError where no twin exists: for T > 1, where spikes or
     membranes of different scales are in one sum, and for other neurons.
