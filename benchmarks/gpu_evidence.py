@@ -33,9 +33,9 @@ OUT = ROOT / "benchmarks" / "results" / "gpu_evidence.jsonl"
 SEEDS, MOST_EPOCHS, UNKNOWN_EPOCHS = 3, 5, 2
 # Time steps of one seed of all rows, and the share of the time that the first seeds may take.
 ALL_STEPS, SHARE = 7, 0.5
-LEAST_SECONDS = 20  # An entry is not begun with less time than this: compiling takes as long.
+LEAST_SECONDS = 20  # No result is begun with less time left: compiling alone takes as long.
 NO_GPU = (
-    "error: no GPU was found, JAX has only {device}. Install JAX for CUDA, or use --small to try "
+    "error: no GPU was found; JAX has only {device}. Install JAX for CUDA, or use --small to try "
     "everything in tiny sizes."
 )
 
@@ -116,7 +116,7 @@ def measure_all(
 
 
 def run(job: Job, say: Callable[[str], None]) -> int:
-    """Do the probe and measure what is left; return 0, 1 for a failed probe, or `UNFINISHED`."""
+    """Run the probe and compute what is missing; return 0, 1 if the probe failed, or UNFINISHED."""
     begun = time.monotonic()
     end = begun + job.seconds
     # Tried on a busy CPU, the probe may take longer.

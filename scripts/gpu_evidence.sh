@@ -5,7 +5,7 @@
 #
 # Trains LIF at T x D = 4 x 1, I-LIF and PIT (paper, ours) at 1 x 4 on all of Fashion-MNIST, padded to
 # 32 x 32, in bfloat16; compares spikes on the GPU with those on its CPU; measures the memory of
-# Table 5. Needs, without a network:
+# Table 5. It opens no network connection, and needs
 #
 # - this repository, and a Python (PYTHON=python3) with JAX for CUDA, Optax and rich, as container
 #   images for CUDA have them, and scikit-learn for --small;

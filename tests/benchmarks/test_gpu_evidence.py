@@ -93,7 +93,7 @@ def test_images_are_padded_on_all_sides():
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(0.1, 5), (5.0, 2), (8.0, 1), (1000.0, 1)])
-def test_epochs_are_as_many_as_fit(tmp_path, seconds, epochs):
+def test_the_number_of_epochs_fits_the_time_limit(tmp_path, seconds, epochs):
     job = make_job(tmp_path / "new.jsonl", seconds=285.0)
     assert gpu_evidence.choose_epochs({"status": "ok", "epoch_seconds": seconds}, job) == epochs
     assert gpu_evidence.choose_epochs(TIMED, job._replace(epochs=7)) == 7
@@ -136,7 +136,7 @@ def test_a_machine_without_a_gpu_is_reported_and_not_recorded(monkeypatch, tmp_p
     file, answers = tmp_path / "gpu.jsonl", {PROBE: PROBED | {"device": "cpu", "backend": "cpu"}}
     code, said, asked = run_with(monkeypatch, make_job(file), answers)
     assert code == 1 and asked == [PROBE] and not file.exists()
-    assert said[-1].startswith("error: no GPU was found, JAX has only cpu.")
+    assert said[-1].startswith("error: no GPU was found; JAX has only cpu.")
 
 
 def test_a_failed_probe_ends_the_command(monkeypatch, tmp_path):
