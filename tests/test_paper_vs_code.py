@@ -103,7 +103,7 @@ def start_from(name: str, levels: int) -> float:
 
 
 @pytest.mark.parametrize(("row", "name"), list(zip(STARTS[1:], START_NAMES, strict=True)))
-def test_the_errors_of_the_starts_are_those_of_the_initializers(row, name):
+def test_printed_errors_of_starts_equal_the_errors_of_the_initializers(row, name):
     errors = [
         measure_error(start_from(name, levels), levels) / measure_error(find_best(levels), levels)
         for levels in LEVELS

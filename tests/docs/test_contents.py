@@ -40,5 +40,5 @@ def test_the_first_page_of_the_paper_links_to_all_its_pages():
         ("a / b", "a-b"),
     ],
 )
-def test_anchors_are_those_of_the_site(title, anchor):
+def test_anchors_equal_the_anchors_of_the_site(title, anchor):
     assert slugify(title) == anchor

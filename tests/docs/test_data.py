@@ -41,7 +41,7 @@ def test_every_split_of_cifar10_dvs_is_listed():
     assert all(f"\n| `{name}`" in EVENTS for name in names)
 
 
-def test_accuracies_of_detached_resets_are_those_of_the_results():
+def test_accuracies_of_detached_resets_equal_the_results():
     results = (GUIDE.parent / "results.md").read_text()
     for row, accuracy in {
         "pit_detachTrue_tet": "98.15 ± 0.16",

@@ -18,7 +18,7 @@ INTERNAL = {"docs", "dev"}
 
 
 @pytest.mark.slow
-def test_spikes_of_the_third_layer_are_those_of_the_page():
+def test_the_page_returns_spikes_counts_and_membranes_of_the_third_layer():
     names, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
         for block in read(ROOT / "docs/guide/runs.md"):

@@ -107,7 +107,7 @@ def test_scales_of_another_run_are_to_be_initialized_again():
     assert "gain" not in text and "--config.neuron.name=PIT" in text
 
 
-def test_own_neurons_are_sent_to_calibrate():
+def test_the_advice_for_own_neurons_is_calibrate():
     (text,) = explain_rounding({"a": make_layer("ones", 8)}, make_config("my.module:Mine"))
     assert "pit_jax.analysis.calibrate" in text and "scale_init" not in text
 
