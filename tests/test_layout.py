@@ -13,7 +13,7 @@ PACKAGES = ("pit_jax", "train")
 # Modules may import from their own and lower levels. A module without an entry has the level of
 # its folder.
 LEVELS = [
-    {"errors", "files", "figures", "host_memory", "memory", "terminal"},
+    {"errors", "files", "figures", "host_memory", "html", "memory", "terminal"},
     {"config"},
     {"data"},
     {"program"},

@@ -21,6 +21,7 @@ from .. import data
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
+from ..html import is_page
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
@@ -297,7 +298,7 @@ def _check_out(out: Path) -> None:
     """Raise UserError for a folder that this program has not written."""
     if out.is_dir() and not any(out.iterdir()):
         return
-    if out.exists() and not page.is_page(out / PAGE, PROGRAM):
+    if out.exists() and not is_page(out / PAGE, PROGRAM):
         raise UserError(
             f"{out} was not written by this program and is not changed; choose another --out."
         )

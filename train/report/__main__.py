@@ -13,8 +13,8 @@ from pit_jax.signals import run_as_program
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
+from ..html import is_page
 from ..run.reading import make_distinct_names
-from . import page
 from .sections import PROGRAM, make_page, read_run
 
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and not (out.is_file() and page.is_page(out, PROGRAM)):
+    if out.exists() and not (out.is_file() and is_page(out, PROGRAM)):
         raise UserError(f"{out} exists and is not a page of train.report; choose another --out.")
 
 

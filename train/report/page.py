@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from pit_jax.display import escape_controls
+from ..html import make_templates, mark_page
 
-# The first line marks a page that the same program may overwrite.
-MARK = "<!doctype html><!-- made by python -m train.{} -->\n"
 # Larger SVG drawings, such as surfaces, are embedded as PNG.
 MOST_DRAWN = 400_000
 # An embedded image cannot take the color of the surrounding text. So figures are drawn in the color
@@ -35,36 +32,14 @@ STYLE: Any = {
 }
 
 
-def _escape_controls(value: Any) -> Any:
-    # HTML that the macros return is escaped already.
-    return value if isinstance(value, Markup) else escape_controls(value)
-
-
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    finalize=_escape_controls,
-)
+_templates = make_templates(Path(__file__).parent)
 parts: Any = _templates.get_template("parts.html").module
 
 
 def render_page(title: str, body: Iterable[str], program: str) -> str:
     """Return the HTML document, marked as made by `program`."""
-    mark = Markup(MARK.format(program).rstrip("\n"))
-    return _templates.get_template("page.html").render(mark=mark, title=title, body=body)
-
-
-def is_page(file: Path, program: str) -> bool:
-    """Return whether this file was made by `program`."""
-    try:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            return opened.readline() == MARK.format(program)
-    except OSError:
-        return False
+    page = _templates.get_template("page.html")
+    return page.render(mark=mark_page(program), title=title, body=body)
 
 
 def show_figure(caption: str, draw: Callable[[], Figure]) -> str:

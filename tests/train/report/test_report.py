@@ -12,6 +12,7 @@ import pytest
 
 from tests.train.helpers import read_contents
 from tests.train.pages import Page, decode
+from train.html import mark_page
 from train.report import page
 from train.report.__main__ import main
 from train.run.checkpoint import find_newest_step
@@ -227,7 +228,7 @@ def test_only_pages_of_the_program_are_replaced(runs, tmp_path, capsys):
     make_report(out, runs / "begun")
     first = out.read_text()
     make_report(out, runs / "begun")
-    assert out.read_text() == first and first.startswith(page.MARK.format("report"))
+    assert out.read_text() == first and first.startswith(mark_page("report"))
     out.write_text("<html>mine</html>")
     assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
     assert "exists and is not a page of train.report" in capsys.readouterr().err
