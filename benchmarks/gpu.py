@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,13 +134,20 @@ def name_device() -> str:
 
 
 def answer(work: str, *, small: bool) -> None:
-    """Do the probe or measure an entry, and print the result as JSON: what a child process does."""
-    result: dict[str, Any] = {"status": "ok"}
-    try:
+    """Do the probe or measure an entry, and print the result, in a child process."""
+
+    def compute() -> dict[str, Any]:
         if work == PROBE:
-            result |= {"device": name_device(), **probe()}
-        else:
-            result |= measure(next(p for p in list_plans(small=small) if p.name == work))
+            return {"device": name_device(), **probe()}
+        return measure(next(p for p in list_plans(small=small) if p.name == work))
+
+    print_answer(compute)
+
+
+def print_answer(compute: Callable[[], dict[str, Any]]) -> None:
+    """Print what `compute` returns as JSON, or why it failed: the answer that `ask` reads."""
+    try:
+        result = {"status": "ok", **compute()}
     except Missing as error:
         result = {"status": "missing", "reason": str(error)}
     except Exception as error:

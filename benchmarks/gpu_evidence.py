@@ -16,16 +16,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
 from benchmarks.dig200 import print_summary, summarize
-from benchmarks.gpu import LIMIT_SECONDS, PROBE_SECONDS, UNFINISHED, append, ask, find_left
+from benchmarks.gpu import (
+    LIMIT_SECONDS,
+    PROBE_SECONDS,
+    UNFINISHED,
+    append,
+    ask,
+    find_left,
+    print_answer,
+)
 from benchmarks.gpu import read_results as read_lines
 from benchmarks.gpu_work import PROBE, ROWS, SPEED, START, Plan, compute, list_plans
 from benchmarks.peers import ROOT
-from benchmarks.workload import Missing
 from pit_jax.arguments import path
 
 MODULE = "benchmarks.gpu_evidence"
@@ -58,17 +66,9 @@ class Job(NamedTuple):
 
 
 def answer(name: str, job: Job) -> None:
-    """Compute a result and print it as JSON, in a child process."""
-    result: dict[str, Any] = {"status": "ok"}
-    try:
-        result |= compute(
-            name, small=job.small, epochs=job.epochs, seeds=job.seeds, folder=job.data
-        )
-    except Missing as error:
-        result = {"status": "missing", "reason": str(error)}
-    except Exception as error:
-        result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:600]}
-    print(f"\n{json.dumps(result, ensure_ascii=False)}", flush=True)
+    """Compute a result and print it, in a child process."""
+    options = {"small": job.small, "epochs": job.epochs, "seeds": job.seeds, "folder": job.data}
+    print_answer(partial(compute, name, **options))
 
 
 def choose_epochs(speed: dict[str, Any], job: Job) -> int:

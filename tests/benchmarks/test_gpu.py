@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.peers import ROOT, SETTINGS
+from benchmarks.workload import Missing
 
 DEVICE = "Card 9000"
 PROBED = {"status": "ok", "device": DEVICE}
@@ -136,3 +137,22 @@ def test_the_script_runs_on_a_cpu_in_small_size(tmp_path):
     assert results[0]["label"] == "PIT 1×4" and results[0]["status"] == "ok"
     assert results[0]["per_second"] > 0 and results[0]["compiled"] == 0
     assert all(result["status"] != "failed" for result in results)
+
+
+@pytest.mark.parametrize(
+    "result, answer",
+    [
+        ({"median": 1.0}, {"status": "ok", "median": 1.0}),
+        (Missing("no torch"), {"status": "missing", "reason": "no torch"}),
+        (ValueError("odd"), {"status": "failed", "reason": "ValueError: odd"}),
+    ],
+    ids=["ok", "missing", "failed"],
+)
+def test_a_child_prints_its_result_or_why_there_is_none(result, answer, capsys):
+    def compute():
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    gpu.print_answer(compute)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == answer
