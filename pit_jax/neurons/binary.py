@@ -42,7 +42,7 @@ class LIF(nn.Module):
         decay_input: multiply the input current by 1 - decay.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     decay: float = 0.5
@@ -97,7 +97,7 @@ class IF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     threshold: float = 1.0
@@ -154,7 +154,7 @@ class PLIF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     tau: float = 2.0
@@ -212,7 +212,7 @@ class RealSpike(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     threshold: float = 1.0

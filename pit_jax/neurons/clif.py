@@ -37,7 +37,7 @@ class CLIF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     tau: float = 2.0

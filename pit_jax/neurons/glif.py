@@ -46,7 +46,7 @@ class GLIF(nn.Module):
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     decay: float = 0.25

@@ -43,7 +43,7 @@ class ILIF(nn.Module):
         normalize: divide the output by levels; the reset uses the integers.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     levels: int = 4
@@ -145,7 +145,7 @@ class QBLIF(nn.Module):
             released, covering, min_max, lsq or ones.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     levels: int = 4

@@ -78,7 +78,7 @@ class PIT(nn.Module):
             lsq or released.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     levels: int = 4

@@ -33,7 +33,7 @@ class Ternary(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     decay: float = 0.25
@@ -82,7 +82,7 @@ class TrainableTernary(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: the number of time steps up to which they are compiled without a loop.
         checkpoint_every: save the currents and every k-th state, and compute the others again; by
-            default from 65 steps on, with k about the root of T.
+            default from 65 steps on, with k about √T.
     """
 
     decay: float = 0.25
