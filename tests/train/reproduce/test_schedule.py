@@ -67,6 +67,14 @@ def test_the_longest_job_starts_first(tmp_path):
     assert ended == [tasks[1], tasks[0], tasks[2]]
 
 
+@pytest.mark.parametrize("name", ["plain", "with: 'signs' %d é"])
+def test_a_worker_starts_in_a_folder_that_is_not_the_copy_of_the_sources(name, tmp_path):
+    """Relative paths in variables, such as JAX_COMPILATION_CACHE_DIR, must not change the copy."""
+    out = tmp_path / name
+    schedule(out, 'Path("cache").mkdir(exist_ok=True)\n' + DONE)
+    assert [path.relative_to(out) for path in tmp_path.rglob("cache")] == [Path("logs/cache")]
+
+
 def test_a_killed_worker_is_replaced(tmp_path):
     assert schedule(tmp_path, CRASH.replace("CRASHES", "1"))[0].failed == {}
 

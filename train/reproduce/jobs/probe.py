@@ -64,12 +64,16 @@ def load_data(config: ConfigDict) -> Dataset:
 
 @use_compile_cache()
 def measure_cost(config: ConfigDict, dataset: Dataset, started: float) -> RunCost:
-    """Return the cost of a run with `config`; `started` is the time when the process began."""
+    """Return the cost of a run with `config`.
+
+    `started` is the time of the monotonic clock, which the processes of a machine share, when this
+    process began. Other clocks may be set in between.
+    """
     program = make_program(config, dataset)
     state, step = program.first_state(), program.compile_step()
     batches = program.batches(0)
     state, _ = jax.block_until_ready(step(state, next(batches)))
-    start = time.time() - started
+    start = time.monotonic() - started
     begun, number = time.perf_counter(), 0
     while number < min(STEPS, program.steps_per_epoch * count_epochs(config) - 1):
         state, _ = jax.block_until_ready(step(state, next(batches)))

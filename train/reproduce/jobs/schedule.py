@@ -66,7 +66,7 @@ def run_probes(
         try:
             while waiting or workers.is_busy:
                 while waiting and workers.has_room:
-                    workers.start({**waiting.popleft(), "started": time.time()})
+                    workers.start({**waiting.popleft(), "started": time.monotonic()})
                 if event := workers.wait(WAIT_SECONDS):
                     probes.note(event, by_slug)
         except BaseException:

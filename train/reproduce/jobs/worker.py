@@ -1,8 +1,8 @@
 """A worker process: it does jobs of `work.py` for the program that started it.
 
-It runs from the copied sources, as `python -m train.reproduce.jobs.worker`. It reads jobs from
-stdin, a line of JSON each, and writes such a line for each event to stdout; everything else goes to
-logs. It ends when stdin is closed, so no worker outlives the program, however that ends.
+It runs from the copied sources; `workers.py` starts it. It reads jobs from stdin, a line of JSON
+each, and writes such a line for each event to stdout; everything else goes to logs. It ends when
+stdin is closed, so no worker outlives the program, however that ends.
 """
 
 import json

@@ -21,9 +21,14 @@ from .slots import Slot
 
 # For output before the first job; each job has its own log in the same folder.
 LOG = "logs/workers.log"
+# Runs a module with arguments as `python -m` does, from the sources in the folder that comes first.
+START = """import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)"""
 # Time to save a checkpoint of a large network to a slow disk.
 PATIENCE_SECONDS = 300.0
 WAIT_SECONDS = 0.2
+MODULE = f"{TRAINER}.reproduce.jobs.worker"
 
 
 class Event(NamedTuple):
@@ -41,7 +46,7 @@ class Worker:
     def __init__(self, out: Path, slot: Slot, sources: Path, events: "SimpleQueue[Event]") -> None:
         self.slot = slot
         self._job: Mapping[str, Any] = {}
-        # The copied packages come before installed ones.
+        # For processes that the worker starts.
         places = [str(sources), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
@@ -53,8 +58,10 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as opened:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"{TRAINER}.reproduce.jobs.worker", str(out)],
-                cwd=sources,
+                [sys.executable, "-P", "-c", START, str(sources), MODULE, str(out)],
+                # Not the copy of the sources, which must not change: relative paths in variables,
+                # such as JAX_COMPILATION_CACHE_DIR, lead to folders here.
+                cwd=log.parent,
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
