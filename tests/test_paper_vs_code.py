@@ -129,6 +129,7 @@ SECTIONS = {
         part.partition("\n") for part in re.split(r"^##+ ", DIFFERENCES, flags=re.M)[1:]
     )
 }
+EFFECT = re.compile(r"(\*\*)?([+−]\d+\.\d\d)")
 each_difference = pytest.mark.parametrize("row", SUMMARY, ids=lambda row: row[0])
 
 
@@ -141,13 +142,14 @@ def test_a_difference_links_to_its_section(row):
 @each_difference
 def test_the_effect_of_a_difference_is_in_its_section_and_bold_if_it_excludes_zero(row):
     section = SECTIONS[re.search(r"#(.+)\)", row[0])[1]]
-    for bold, effect in re.findall(r"(\*\*)?([+−]\d+\.\d\d)", row[-1]):
+    for bold, effect in EFFECT.findall(row[-1]):
         low, high = re.search(rf"accuracy {re.escape(effect)} \[(\S+), (\S+)\]", section).groups()
         assert bool(bold) == (low[0] == high[0] and float(low[1:]) > 0 < float(high[1:]))
 
 
 def test_the_page_has_matches_for_every_pattern_of_this_file():
     assert len(TABLE) > 15 and len(SUMMARY) > 20
+    assert sum(bool(EFFECT.search(row[-1])) for row in SUMMARY) > 5
     for pattern in (
         r"pit_jax\.",
         r"create\(",
