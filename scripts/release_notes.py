@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     version = re.search(r'^__version__ = "(.*)"', package, re.M)
     assert version
     try:
+        if len(arguments) != 1:
+            raise ValueError(f"give the tag of the release, such as v{version[1]}.")
         notes = read_notes(arguments[0], version[1], (ROOT / "CHANGELOG.md").read_text())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.release_notes import read_notes
+from scripts.release_notes import main, read_notes
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -135,6 +135,13 @@ def test_a_release_has_the_notes_of_its_version():
             ValueError, match=r"CHANGELOG.md needs a section `## \[0.2.0\] - YYYY-MM-DD`"
         ):
             read_notes("v0.2.0", "0.2.0", broken)
+
+
+@pytest.mark.parametrize("arguments", [[], ["v0.0.1"], ["v0.1.0", "v0.2.0"]])
+def test_a_wrong_tag_of_a_release_is_an_error_of_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and re.fullmatch(r"error: .*\.\n", printed.err)
 
 
 def test_the_changelog_has_the_usual_sections_in_the_usual_order():
