@@ -1,6 +1,7 @@
 """The I-LIF twin of a PIT network: equal integers and logits, or a refusal with the reason."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -152,6 +153,38 @@ class Wrapped(nn.Module):
 def test_layers_called_twice_and_computed_weights_are_refused(reuse, reason):
     model, x = Wrapped(reuse), jnp.ones((2, 5))
     with pytest.raises(ValueError, match=reason):
+        to_ilif(model, draw_variables(model, x), x.shape)
+
+
+class Reading(nn.Module):
+    """A network that reads its spikes with `read`."""
+
+    read: Callable
+    neuron: type = PIT4
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(self.read(self.neuron()(nn.Dense(4)(x)[:, None])))
+
+
+STRIDES = {"window_dimensions": (1, 1, 1), "window_strides": (1, 1, 2), "padding": "VALID"}
+
+
+@pytest.mark.parametrize(
+    "read, name",
+    [
+        (lambda x: x.astype(int).astype(float), "convert_element_type"),
+        (lambda x: (x > 1).astype(float), "gt"),
+        (lambda x: x * x, "mul"),
+        (lambda x: x + 1, "add"),
+        (lambda x: x[..., :3], "slice"),
+        (lambda x: x.reshape(*x.shape[:2], 2, 2).sum(-1), "reshape"),
+        (lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, **STRIDES), "reduce_window_sum"),
+    ],
+)
+def test_operations_whose_result_depends_on_the_unit_or_mixes_channels_are_refused(read, name):
+    model, x = Reading(read), jnp.ones((2, 5))
+    with pytest.raises(ValueError, match=f"has no rule for {name} in Reading"):
         to_ilif(model, draw_variables(model, x), x.shape)
 
 

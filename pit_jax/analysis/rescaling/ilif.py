@@ -303,14 +303,20 @@ def _get_layer_path(operation: Operation) -> Path:
 
 
 def _keeps_channels(operation: Operation, x: Any) -> bool:
-    """Return whether the channel of a result is its place in the last axis, modulo those of `x`."""
+    """Return whether an operation is linear, and keeps channels in the last axis.
+
+    The channel of a result is its place in the last axis, modulo the channels of `x`.
+    """
     given, made = get_shape(x), get_shape(operation.outputs[0])
     last, params = len(given) - 1, operation.params
     match operation.name:
         case "reduce_sum":
             return last not in params["axes"]
         case "reduce_window_sum" | "reduce_window_max":
-            return bool(params["window_dimensions"][last] == 1)
+            return bool(params["window_dimensions"][last] == 1 and made[-1] == given[-1])
+        case "convert_element_type":
+            # Rounded to integers, a value in another unit is another value.
+            return bool(jax.numpy.issubdtype(params["new_dtype"], jax.numpy.floating))
         case "broadcast_in_dim":
             return bool(params["broadcast_dimensions"][last] == len(made) - 1)
         case "div":
