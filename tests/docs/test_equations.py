@@ -99,15 +99,17 @@ def test_the_functions_of_a_section_exist(section):
         assert callable(found) and dotted.endswith(name), name
 
 
-@each_section
-def test_a_function_that_names_an_equation_is_in_its_section(section):
+def test_functions_that_name_an_equation_are_in_its_section():
     of_number = {n: each for each in SECTIONS for n in each.numbers}
-    for name, _, dotted in list_functions(section):
+    checked = 0
+    for name, _, dotted in {each for section in SECTIONS for each in list_functions(section)}:
         function = pkgutil.resolve_name(dotted)
         if not inspect.isclass(function):
             for named in re.findall(r"\(Eqs?\. ([^)]+)\)", inspect.getdoc(function) or ""):
                 for number in read_numbers(named):
                     assert name in {link[0] for link in of_number[number].links}, (name, number)
+                    checked += 1
+    assert checked > 10
 
 
 def test_the_table_at_the_top_links_to_every_section_in_order():
