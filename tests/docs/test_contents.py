@@ -1,4 +1,4 @@
-"""The contents of long pages of docs/theory list their headings, and its first page all pages."""
+"""Contents of docs/theory list headings and pages; the front page cites the paper."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from tests.docs.anchors import slugify
 
 THEORY = Path(__file__).parents[2] / "docs" / "theory"
+FRONT = "docs/index.md"
 
 
 def read_contents(page: str) -> tuple[list[str], list[str]]:
@@ -29,6 +30,12 @@ def test_the_first_page_of_the_paper_links_to_all_its_pages():
     text = (THEORY / "index.md").read_text()
     linked = set(re.findall(r"\((\w+\.md)", text))
     assert linked == {page.name for page in THEORY.glob("*.md")} - {"index.md"}
+
+
+def test_the_front_page_cites_the_paper_as_readme_does():
+    readme, front = (Path(THEORY.parents[1], page).read_text() for page in ("README.md", FRONT))
+    (entry,) = re.findall(r"```bibtex\n.*?```", front, re.S)
+    assert entry in readme
 
 
 @pytest.mark.parametrize(
