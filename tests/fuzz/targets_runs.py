@@ -34,8 +34,7 @@ STOPPED_AFTER = 5
 @functools.cache
 def make_program() -> Program:
     """Return the program of all runs, whose step is compiled once."""
-    program = make_program_on(1, make_config())
-    return program._replace(compile_step=functools.cache(program.compile_step))
+    return make_program_on(1, make_config())
 
 
 def make_config() -> ConfigDict:

@@ -1,7 +1,6 @@
 """A run that is stopped or killed and then resumed ends with the bits of an uninterrupted run."""
 
 import contextlib
-import functools
 import gc
 import itertools
 import json
@@ -38,8 +37,7 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 @pytest.fixture(scope="module")
 def program() -> Program:
     """Return the program of the tiny config on one device; all tests share its compiled step."""
-    program = make_program_on(1, get_config())
-    return program._replace(compile_step=functools.cache(program.compile_step))
+    return make_program_on(1, get_config())
 
 
 @pytest.fixture(scope="module")

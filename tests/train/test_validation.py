@@ -1,7 +1,6 @@
 """Runs with validation images: they choose the best epoch, and test images are used at the end."""
 
 import csv
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -76,8 +75,7 @@ def watch_test(program: Program, workdir: Path) -> tuple[Program, list[int]]:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    program = make_program_on(1, configure())
-    return program._replace(compile_step=functools.cache(program.compile_step))
+    return make_program_on(1, configure())
 
 
 @pytest.fixture(scope="module")

@@ -100,10 +100,10 @@ class Program(NamedTuple):
     """The functions of one run. States and metrics are replicated: every device has a copy.
 
     `first_rounding()` returns how each layer rounds the membranes of the first batch, as found by
-    the latest `first_state()`; {} before one. `batches(first)` yields the batches of the compiled
-    step from step `first` on. `samples(step)` returns the indices of the training samples of a
-    step. `diagnose(state)` returns in words where the step `state.bad` is not finite.
-    `probe(state)` measures the neuron layers.
+    the latest `first_state()`; {} before one. `compile_step()` compiles the step when it is called
+    first. `batches(first)` yields the batches of the compiled step from step `first` on.
+    `samples(step)` returns the indices of the training samples of a step. `diagnose(state)` returns
+    in words where the step `state.bad` is not finite. `probe(state)` measures the neuron layers.
 
     `evaluate(state)` evaluates the split that selects the best epoch; `split` is its name,
     `validation`, or `test` for data without validation. `test(state)` evaluates the test images.

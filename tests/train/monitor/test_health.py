@@ -1,7 +1,6 @@
 """The health of neuron layers: each measure, its warning, and that it does not change training."""
 
 import shutil
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -126,8 +125,7 @@ def make_config(**changed):
 @pytest.fixture(scope="module")
 def program():
     """Return the program of the tiny config; its step is compiled once for all tests."""
-    program = make_program_on(1, make_config())
-    return program._replace(compile_step=cache(program.compile_step))
+    return make_program_on(1, make_config())
 
 
 @pytest.fixture(scope="module")

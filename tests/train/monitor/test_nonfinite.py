@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -64,12 +64,6 @@ def seed_and_label() -> tuple[int, int]:
     raise AssertionError("no such seed")
 
 
-def make_cached_program(config: ConfigDict, **parts: Any) -> Program:
-    """Return a program whose step is compiled once for several tests."""
-    program = make_program_on(1, config, **parts)
-    return program._replace(compile_step=cache(program.compile_step))
-
-
 class Losing(NamedTuple):
     """A config, and its program, whose loss is NaN at the second step."""
 
@@ -79,7 +73,7 @@ class Losing(NamedTuple):
 
 def make_losing(seed: int, label: int, **changed: Any) -> Losing:
     config = make_config(seed=seed, epochs=1, log_every=1, **changed)
-    return Losing(config, make_cached_program(config, loss=partial(lose, of=label)))
+    return Losing(config, make_program_on(1, config, loss=partial(lose, of=label)))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +89,7 @@ def skipping(seed_and_label) -> Losing:
 @pytest.fixture(scope="module")
 def program() -> Program:
     """Return the program of the tiny config."""
-    return make_cached_program(make_config())
+    return make_program_on(1, make_config())
 
 
 def test_a_nan_loss_ends_the_run_and_is_located(tmp_path, losing):
@@ -168,7 +162,8 @@ def make_spoiled_program(place: int) -> Program:
     dataset = data.load(**config.data)
     images = dataset.train.images.astype(np.float32)
     images[epoch_order(0, 0, 100, 32)[place, 0], 4, 4, 0] = np.nan
-    return make_cached_program(
+    return make_program_on(
+        1,
         config,
         dataset=replace(dataset, train=ArraySplit(images, dataset.train.labels), mean=(), std=()),
     )

@@ -5,7 +5,6 @@ import shutil
 import struct
 import sys
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -121,7 +120,6 @@ def runs(tmp_path_factory) -> tuple[Path, Path, StandIn]:
     folder, server = tmp_path_factory.mktemp("runs"), StandIn()
     config = make_config(**ASKED)
     program = make_program_on(1, config)
-    program = program._replace(compile_step=cache(program.compile_step))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", server)
         assert train(config, folder / "alone", program=program) is not None

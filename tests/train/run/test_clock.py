@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import time
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ DAY = 24 * 3600.0
 @pytest.fixture(scope="module")
 def program() -> Program:
     """Return the program of the tiny config; its step is compiled once for all runs."""
-    program = make_program_on(1, get_config())
-    return program._replace(compile_step=cache(program.compile_step))
+    return make_program_on(1, get_config())
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Any file of a run may be lost or damaged: it is restored with a line, or the run is refused."""
 
-import functools
 import json
 import os
 import shutil
@@ -49,8 +48,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 @pytest.fixture(scope="module")
 def program() -> Program:
     """Return a program whose step is compiled once for all tests."""
-    program = make_program_on(1, get_config())
-    return program._replace(compile_step=functools.cache(program.compile_step))
+    return make_program_on(1, get_config())
 
 
 @pytest.fixture(scope="module")
