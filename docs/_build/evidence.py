@@ -52,7 +52,7 @@ def make_claims() -> str:
     for name in NAMES:
         title = re.sub(r"(?<=[a-z])(?=\d)", " ", name).capitalize()
         experiment, _ = load_experiment(name)
-        rows = [_make_claim_row(each) for each in list_sentences() if each.name == name]
+        rows = [make_claim_row(each) for each in list_sentences() if each.name == name]
         head = ["claim", "where", "printed", "effect here", "outcome"]
         links = f"{link_page(name)}, [printed rows](../configs/tables/{name}.py)"
         table = format_table(head, rows, left=len(head))
@@ -65,17 +65,20 @@ def command(name: str) -> str:
     return f"python -m train.reproduce {name} --scale {SCALE}"
 
 
-def _make_claim_row(sentence: Sentence) -> list[str]:
+def make_claim_row(sentence: Sentence) -> list[str]:
+    """Return the cells of a claim; printed differences are in the order of the effects."""
     effects, outcomes = [], {}
     for group, readings in sentence.verdicts.items():
         outcomes[group] = describe_outcome(readings)
         effects += [f"{group}, {each}" for each in list_effects(sentence.name, readings)]
     claims = [v.claim for each in sentence.verdicts.values() for v in each.values()]
-    printed = {claim.printed for claim in claims if claim.printed is not None}
+    # One number if all compare the same rows of the paper.
+    printed = [format_signed(each.printed, 2) for each in claims if each.printed is not None]
+    printed = printed[:1] if len(set(printed)) == 1 else printed
     return [
         format_claim(sentence),
         sentence.comparison.source,
-        ", ".join(format_signed(each, 2) for each in sorted(printed, reverse=True)) or "–",
+        "<br>".join(printed) or "–",
         "<br>".join(effects) or "–",
         _join_outcomes(outcomes) or f"{UNTESTED} here: no such rows at this scale",
     ]

@@ -12,13 +12,15 @@ import pytest
 from configs.claims import COMPARISONS
 from configs.claims.types import Claim
 from configs.scales import NAMES
-from docs._build.evidence import PAGES, TABLES
+from configs.scales.rows import find_printed
+from docs._build.evidence import PAGES, TABLES, make_claim_row
 from docs._build.outcomes import (
     EVIDENCE,
     SCALE,
     describe_outcome,
     format_difference,
     format_estimate,
+    list_sentences,
     load_experiment,
 )
 from docs._build.tables import fill_tables, list_tables
@@ -181,6 +183,16 @@ def test_effects_are_printed_with_their_interval_or_the_reason():
     assert format_difference(counted) == "−0.004"
     assert format_estimate(None) == "missing"
     assert format_estimate(estimate_mean([95.0])) == "95.00"
+
+
+def test_printed_differences_are_in_the_order_of_the_effects():
+    """Table 5 compares four networks, each with its own printed difference."""
+    (sentence,) = (each for each in list_sentences() if each.name == "table5")
+    row, rows = make_claim_row(sentence), find_printed("table5")
+    pairs = [tuple(rows[label]["memory_gb"] for label in pair) for pair in sentence.comparison.rows]
+    assert row[2] == "<br>".join(f"{better - worse:+.2f}" for better, worse in pairs)
+    shown = [effect.partition(", ")[2].split(" − ")[0] for effect in row[3].split("<br>")]
+    assert shown == [better.partition(",")[0] for better, _ in sentence.comparison.rows]
 
 
 def test_the_evidence_is_small_and_has_pages_of_experiments_only():
