@@ -29,6 +29,8 @@ SAMPLE = 64
 # Of larger images neither pixels nor spikes could be seen.
 MOST_SIDE = 64
 DIGITS = "digits"
+# The options with which a program is compiled, unless others are given.
+DEFAULTS = {"weights": "float32", "code": "thermometer"}
 
 
 class Demo(NamedTuple):
@@ -59,11 +61,16 @@ def open_demo(
     """Return the program of the shipped network, of a run or of a saved program.
 
     `options` are `weights` and `code` of `pit_jax.inference.compile`. Raises UserError for a
-    network that a page cannot show, and ArtifactError for a saved program that is damaged.
+    network that a page cannot show and for an option that this network does not have, and
+    ArtifactError for a saved program that is damaged.
     """
+    of_run = {"--checkpoint": checkpoint != "last", "--data-dir": data_dir is not None}
     if isinstance(network, str):
+        _refuse_given(f"{network}, the network that pit_jax ships,", of_run)
         return _open_shipped(options)
     if (network / artifact.MANIFEST).is_file():
+        compiled = {f"--{name}": value != DEFAULTS[name] for name, value in options.items()}
+        _refuse_given(f"{network} is a saved program and", of_run | compiled)
         return _open_program(network)
     return _open_run(network, checkpoint, data_dir, options)
 
@@ -79,6 +86,16 @@ def choose_examples(labels: np.ndarray) -> np.ndarray:
     classes, first = np.unique(labels, return_index=True)
     at = np.linspace(0, len(classes) - 1, min(MOST_EXAMPLES, len(classes))).round().astype(int)
     return first[at]
+
+
+def _refuse_given(network: str, options: dict[str, bool]) -> None:
+    """Raise UserError if one of the options was given, which the network would ignore."""
+    if given := [name for name, is_given in options.items() if is_given]:
+        them = "it" if len(given) == 1 else "them"
+        raise UserError(
+            f"{network} takes no {' and no '.join(given)}. Leave {them} out, or give the folder of "
+            "a run."
+        )
 
 
 def _open_shipped(options: dict[str, str]) -> Demo:

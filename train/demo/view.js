@@ -85,22 +85,27 @@ class Demo {
     paint(find("sees"), pixels, this.shape);
     clearTimeout(this.waiting);
     if (!this.field.strokes.length) this.answerTo(pixels, false);
-    else if (done) this.waiting = setTimeout(() => this.answerTo(pixels), PAUSE);
+    else {
+      // The answer on the page is to another image.
+      this.isKnown = false;
+      this.answers.show(-1);
+      if (done) this.waiting = setTimeout(() => this.answerTo(pixels), PAUSE);
+    }
   }
 
   /** Run the program and show its events from the first one, or, if nothing `moves`, the last. */
   answerTo(pixels, moves = true) {
     this.stop();
     // An answer to an empty field would be noise; its spikes and additions are shown.
-    this.isEmpty = !pixels.some((pixel) => pixel);
+    this.isKnown = pixels.some((pixel) => pixel);
     paint(find("sees"), pixels, this.shape);
     this.answer = this.program.run(pixels);
     this.frames = listFrames(this.answer);
     find("position").max = this.frames.length - 1;
     this.answers.start(this.answer);
-    find("spoken").textContent = this.isEmpty
-      ? "The image is empty."
-      : `The answer is ${this.page.classes[this.answer.label]}.`;
+    find("spoken").textContent = this.isKnown
+      ? `The answer is ${this.page.classes[this.answer.label]}.`
+      : "The image is empty.";
     if (moves && !this.isStill.matches) {
       this.show(0);
       this.play();
@@ -152,7 +157,7 @@ class Demo {
     }
     this.layers.forEach((layer, i) => this.drawLayer(layer, i, states[i], frame));
     this.showMoment(frame);
-    this.answers.show(this.isEmpty ? -1 : logits);
+    this.answers.show(this.isKnown ? logits : -1);
     this.work.show(this.answer, frame.total);
     find("position").value = at;
     find("position").setAttribute("aria-valuetext", find("moment").textContent);

@@ -172,6 +172,21 @@ def test_mistakes_are_one_line(finished_run, shipped, tmp_path, out, capsys):
     assert not out.parent.exists()
 
 
+def test_options_that_a_network_would_ignore_are_refused(shipped, tmp_path, out, capsys):
+    shipped.program.save(tmp_path / "saved")
+    for network, words in (
+        ("digits", ["--checkpoint", "best"]),
+        ("digits", ["--data-dir", tmp_path]),
+        (tmp_path / "saved", ["--checkpoint", "best", "--data-dir", tmp_path]),
+        (tmp_path / "saved", ["--weights", "int8"]),
+        (tmp_path / "saved", ["--code", "bitwise"]),
+    ):
+        said = refuse(capsys, network, *words, "--out", out)
+        assert " out, or give the folder of a run" in said
+        assert all(f"no {name}" in said for name in words[::2])
+    assert not out.parent.exists()
+
+
 def test_a_full_disk_leaves_no_file(finished_run, of_run, out, capsys, monkeypatch):
     def fail(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

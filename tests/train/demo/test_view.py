@@ -109,6 +109,44 @@ def test_digits_of_other_sizes_places_and_slants_are_recognized(page):
     assert right >= 195, f"{right} of 200"
 
 
+def test_a_drawing_has_no_answer_until_the_page_has_computed_it(page):
+    def read_shown() -> list[str]:
+        return [page.locator(name).inner_text() for name in ("#label", "#short", "#chance")]
+
+    assert read_shown()[0] == "0"
+    box = page.locator("#field").bounding_box()
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(middle, box["y"] + 200)
+    # The answer to the image before is not one to this drawing.
+    assert read_shown() == ["–", "–", ""]
+    page.mouse.up()
+    page.locator("#back").click()
+    assert read_shown() == ["–", "–", ""]
+    wait_for_answer(page)
+    assert read_shown()[:2] == ["1", "1"]
+
+
+def test_the_console_runs_images_as_the_guide_says(page):
+    run = examples.digits()
+    program, images = run.compile(verify=False), run.images("test")[0][:2]
+    for image in images:
+        found = page.evaluate(
+            """(bytes) => {
+              const answer = demo.program.run(new Uint8Array(bytes));
+              const slot = answer.layers[6].spikes[0][3];
+              return { ...answer, logits: [...answer.logits], slot: [...slot], layers: 0 };
+            }""",
+            image.ravel().tolist(),
+        )
+        logits, spikes = program.watch(image[None], "slots")
+        assert found["logits"] == np.asarray(logits)[0].tolist()
+        assert found["label"] == np.argmax(logits)
+        assert found["accumulations"] == program.costs(image[None]).total("accumulations")
+        assert found["slot"] == np.asarray([*spikes.values()][6])[0, 0, 3].ravel().tolist()
+
+
 def test_a_finger_draws_and_does_not_scroll_the_page(browser):
     context = browser.new_context(
         viewport={"width": 390, "height": 800}, has_touch=True, reduced_motion="reduce"
