@@ -46,6 +46,15 @@ def _write_and_rename(part: Path, file: Path, content: str | bytes) -> None:
     replace_file(part, file)
 
 
+@contextmanager
+def explain_unwritable(out: Path) -> Iterator[None]:
+    """Raise UserError if the block cannot write `out`, which the user chose with --out."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
+
+
 def read_file(file: Path) -> bytes | None:
     """Return the content of `file`; None if it is missing.
 

@@ -8,6 +8,7 @@ import pytest
 
 from pit_jax import signals
 from train import files
+from train.errors import UserError
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -36,6 +37,14 @@ def test_a_signal_during_a_write_leaves_no_part_of_a_shared_file(tmp_path, monke
     with pytest.raises(signals.Stopped):
         files.write_atomically(tmp_path / "file", "new", shared=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    with pytest.raises(UserError) as error, files.explain_unwritable(out):
+        files.write_atomically(out, "new")
+    assert str(error.value) == f"cannot write {out} (Not a directory); choose another --out."
 
 
 def test_the_temporary_file_of_a_shared_file_is_named_after_its_process(tmp_path):

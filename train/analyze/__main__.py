@@ -20,7 +20,7 @@ from pit_jax.signals import run_as_program
 from .. import data
 from ..config.arguments import run_program
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import explain_unwritable, write_atomically
 from ..html import is_page
 from ..program import build, sharding
 from ..report import page
@@ -274,11 +274,9 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
         sections.append(page.parts.details(f"config of {run.name}", config))
     name = format_title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
     text = page.render_page(f"Analysis: {name}", [page.parts.links(links), *sections], PROGRAM)
-    try:
+    with explain_unwritable(out):
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / PAGE, text)
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
     return others
 
 

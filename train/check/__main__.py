@@ -20,7 +20,7 @@ from ..config.arguments import run_program
 from ..data import Dataset
 from ..data.feeding.order import describe_skipped
 from ..errors import UserError
-from ..files import read_file, write_atomically
+from ..files import explain_unwritable, read_file, write_atomically
 from ..program.sharding import use_cpu_devices
 from ..run.compile_cache import use_compile_cache
 from ..session import check_parts
@@ -84,11 +84,9 @@ def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     sheet = io.BytesIO()
     about = {"Software": SOFTWARE}
     throughput.draw_sheet(config, dataset).savefig(sheet, format="png", dpi=150, metadata=about)
-    try:
+    with explain_unwritable(file):
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, sheet.getvalue())
-    except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
     console.print(f"contact sheet: {file}", soft_wrap=True)
     console.print(throughput.measure_speed(config, dataset, print_note), soft_wrap=True)
     return problems

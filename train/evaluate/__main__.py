@@ -17,7 +17,7 @@ from pit_jax.signals import run_as_program
 from .. import figures
 from ..config.arguments import run_program
 from ..errors import UserError
-from ..files import hash_content, write_atomically
+from ..files import explain_unwritable, hash_content, write_atomically
 from ..program.sharding import use_cpu_devices
 from ..records.progress import print_evaluation
 from ..run.compile_cache import use_compile_cache
@@ -65,13 +65,11 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     )
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=150)
-    try:
+    with explain_unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         # Written first: it shows --overwrite which program made the picture.
         write_atomically(out, json.dumps(result, indent=1))
         write_atomically(out.with_suffix(".png"), drawn.getvalue())
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

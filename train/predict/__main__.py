@@ -20,7 +20,7 @@ from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
 from ..errors import UserError
-from ..files import read_file, write_atomically
+from ..files import explain_unwritable, read_file, write_atomically
 from ..run.compile_cache import use_compile_cache
 from ..run.opened import OpenedRun, open_folder
 from ..terminal import Terminal, track
@@ -118,12 +118,10 @@ def _write(
     figure = draw_sheet(title, predictions, samples.images, opened.run.classes)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=150)
-    try:
+    with explain_unwritable(out):
         # Written first: --overwrite recognizes by it that this program made the picture.
         write_atomically(out, format_predictions(predictions, out.suffix.lower()))
         write_atomically(out.with_suffix(".png"), drawn.getvalue())
-    except OSError as error:
-        raise _refuse_place(out, error) from error
 
 
 def _print(predictions: Sequence[Prediction], out: Path) -> None:
@@ -183,16 +181,10 @@ def _is_predictions(file: Path) -> bool:
 
 
 def _make_folder(out: Path) -> None:
-    try:
+    with explain_unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(out.parent, os.W_OK):
             raise PermissionError(0, "no permission")
-    except OSError as error:
-        raise _refuse_place(out, error) from error
-
-
-def _refuse_place(out: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {out} ({error.strerror}); choose another --out.")
 
 
 if __name__ == "__main__":

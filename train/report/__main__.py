@@ -12,7 +12,7 @@ from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import explain_unwritable, write_atomically
 from ..html import is_page
 from ..run.reading import make_distinct_names
 from .sections import PROGRAM, make_page, read_run
@@ -43,11 +43,9 @@ def _check_out(out: Path) -> None:
 
 
 def _write(out: Path, text: str) -> None:
-    try:
+    with explain_unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
 
 if __name__ == "__main__":
