@@ -141,8 +141,9 @@ def write_run(
 ) -> None:
     """Write the results of one run, or remove them if `run` is None.
 
-    `common` is the record without its runs. Measures that the run already has are kept. Raises
-    UserError if the record is of another config, other code or other data.
+    `common` is the record without its runs. Measures that the run already has are kept, and a
+    finished run stays finished if measuring more of it fails. Raises UserError if the record is of
+    another config, other code or other data.
     """
     with hold_lock(out, slug):
         was = read_record(out, slug) or {"runs": {}}
@@ -170,9 +171,12 @@ def write_count(
 
 
 def _merge(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    # Sorted by name, so that a record does not depend on the order of the tables.
+    if "failed" in run and "accuracy" in earlier:
+        # Not the run has failed, but a measure that another table asks for.
+        return dict(earlier)
     if "failed" in run or "failed" in earlier:
         return dict(run)
+    # Sorted by name, so that a record does not depend on the order of the tables.
     measures = {**earlier.get("measures", {}), **run.get("measures", {})}
     measured: Collection[str] = {*earlier.get("measured", ()), *run.get("measured", ())}
     # A later command that only reads a finished run must not replace its training time.

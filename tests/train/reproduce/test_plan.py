@@ -124,6 +124,18 @@ def test_records_are_merged_in_the_order_of_seeds_and_names(tmp_path):
     }
 
 
+def test_a_finished_run_stays_finished_if_a_further_measure_of_it_fails(monkeypatch, tmp_path):
+    slug = find_slug("table7", PIT)
+    write_run(tmp_path, slug, COMMON, 0, RUN)
+    finished = read_record(tmp_path, slug)
+    write_run(tmp_path, slug, COMMON, 0, {"failed": "its process ended with SIGKILL 2 times"})
+    assert read_record(tmp_path, slug) == finished
+    case = PIT._replace(measures=("energy",))
+    use_experiments(monkeypatch, make_experiment(PIT), make_experiment(case, name="table3"))
+    assert make_plan(["table7"], "smoke", tmp_path, 1, ()).todo == {slug: ()}
+    assert make_plan(["table3"], "smoke", tmp_path, 1, ()).todo == {slug: (0,)}
+
+
 @pytest.mark.parametrize("key", ["config", "code", "data"])
 def test_runs_of_other_configs_code_or_data_are_never_mixed(key, tmp_path):
     write_run(tmp_path, "slug", COMMON, 0, RUN)

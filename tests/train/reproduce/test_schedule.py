@@ -14,7 +14,14 @@ from tests.train.reproduce.tiny import (
     write_fake_worker,
 )
 from train.errors import UserError
-from train.reproduce.jobs.estimate import RunCost, RunPrices, find_kind, make_prices, split_chunks
+from train.reproduce.jobs.estimate import (
+    RunCost,
+    RunPrices,
+    find_kind,
+    make_prices,
+    print_plan,
+    split_chunks,
+)
 from train.reproduce.jobs.schedule import Schedule
 from train.reproduce.jobs.slots import make_slots
 from train.reproduce.jobs.start import JobMaker
@@ -142,6 +149,17 @@ def test_the_price_of_a_run_grows_with_its_steps_and_epochs():
     # A recorded run is better than a probe.
     prices = make_prices([one, four], {four.slug: 20.0}, {})
     assert prices.runs == {one.slug: 5.0, four.slug: 20.0}
+
+
+def test_the_estimate_is_of_the_runs_that_have_data(capsys):
+    tasks = [make_task("table7", case, 2) for case in (PIT, NO_DATA)]
+    todo = {task.slug: task.seeds for task in tasks}
+    plan = WorkPlan((make_experiment(PIT, NO_DATA),), tuple(tasks), todo)
+    prices = RunPrices({tasks[0].slug: 3.0}, {find_kind(task): 5.0 for task in tasks}, 0)
+    slots = make_slots("smoke", [], 1, None)
+    for missing, seconds in (({}, 16), ({tasks[1].data: "not installed"}, 11)):
+        print_plan(plan, prices, slots, missing)
+        assert f"about {seconds} s with 1 runs at a time" in capsys.readouterr().out
 
 
 def test_a_reason_in_a_record_names_the_option_of_this_program(tmp_path, capsys):

@@ -131,7 +131,8 @@ def print_plan(
     console.print(table)
     names = [slot.name for slot in slots]
     memory = f", {prices.memory / GIB:.1f} GiB each" if prices.memory else ""
-    seconds_left = estimate_seconds(plan, prices, len(slots))
+    trained = tuple(task for task in plan.tasks if task.seeds and task.data not in missing)
+    seconds_left = estimate_seconds(plan._replace(tasks=trained), prices, len(slots))
     console.print(
         f"about {format_time(seconds_left)} with {len(slots)} runs at a time "
         f"({', '.join(dict.fromkeys(names))}{memory})",
