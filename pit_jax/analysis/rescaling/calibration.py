@@ -64,9 +64,9 @@ def calibrate(
     """Return the variables with calibrated scales, and a report of the effect on the batch.
 
     Every scale of PIT, QAT and QBLIF becomes the step of least squared error on the membranes of
-    its channel and step, in evaluation mode; a channel without positive membranes keeps its scale.
-    Later layers and steps see the new scales of earlier ones. Weights and statistics do not change.
-    The network may be trained or imported.
+    its channel and step, in evaluation mode, but at least 1e-3, the floor of all scales; a channel
+    without positive membranes keeps its scale. Later layers and steps see the new scales of earlier
+    ones. Weights and statistics do not change. The network may be trained or imported.
 
     Args:
         model: a network whose neurons have scales.
