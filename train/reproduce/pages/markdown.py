@@ -160,7 +160,11 @@ def _count_outcomes(page: Content) -> str:
         f"{outcomes.count(outcome)} **{outcome}**"
         for outcome in (HOLDS, OPPOSITE, NOT_SEEN, UNTESTED)
     )
-    return f"Outcomes of the {len(outcomes)} claims: {', '.join(counts)}."
+    return f"Outcomes of the {_count_claims(len(outcomes))}: {', '.join(counts)}."
+
+
+def _count_claims(number: int) -> str:
+    return f"{number} claim{'s' * (number != 1)}"
 
 
 def _format_claims(page: Content) -> str:
@@ -197,8 +201,7 @@ def _list_claim_cells(page: Content, verdict: Verdict) -> list[str]:
 
 def _explain_test(page: Content) -> str:
     number = len(page.tests)
-    tests = f"{number} claim{'s' * (number != 1)}"
-    text = TEST.format(tests=tests) if number else ""
+    text = TEST.format(tests=_count_claims(number)) if number else ""
     if any(verdict.claim.within is not None for verdict in page.verdicts):
         text += WITHIN
     return text + EXACT * any(verdict.exact for verdict in page.verdicts)
