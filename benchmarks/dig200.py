@@ -84,9 +84,12 @@ class Trainer:
         def step(state: TrainState, samples: Any, order: Any) -> TrainState:
             return pure.train(state, resident.take(samples, order[state.step % self.steps]))[0]
 
-        self.begin = jax.jit(begin, compiler_options=compiler_options("once"))
-        self.step = jax.jit(step, donate_argnums=0)
-        self.test = jax.jit(make_whole_sums(pure.test, resident.take))
+        # The compiler's options of a run: others round in another order.
+        once, train, evaluate = map(compiler_options, ("once", "train", "evaluate"))
+        self.begin = jax.jit(begin, compiler_options=once)
+        self.step = jax.jit(step, donate_argnums=0, compiler_options=train)
+        sums = make_whole_sums(pure.test, resident.take)
+        self.test = jax.jit(sums, compiler_options=evaluate)
 
     def start(self, seed: int) -> TrainState:
         """Return the state of a run before its first step."""
