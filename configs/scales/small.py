@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from configs.claims import compare_cases, compare_rows
 from configs.scales.groups import GROUPS, Group
+from configs.scales.paper import QB_LIF
 from configs.scales.rows import COUNTED, count_rows, find_printed, find_row
 from configs.scales.types import ANALYSES, TITLES, Case, Experiment
 
@@ -43,7 +44,7 @@ OPTIONS = {
     "detached": "neuron.detach_reset=True",
 }
 REMARKS = {
-    "QB-LIF": "Not in the paper: our reading of QB-LIF's abstract (arXiv 2604.25688).",
+    "QB-LIF": QB_LIF,
     "frozen": "The scales keep their start.",
     "gain": "Not in the paper: the gains of all norms start at 4/3.",
     "detached": "Not in the paper: no gradient through the reset, as in PIT ours.",

@@ -76,6 +76,15 @@ def test_the_scale_of_the_paper_has_its_rows(name):
         assert row.cited in case.remark
 
 
+@pytest.mark.parametrize("scale", ["paper", "medium", "laptop"])
+@pytest.mark.parametrize("name", ["table2", "table7", "table8"])
+def test_the_nearest_competitor_has_a_row_that_is_not_in_the_paper(name, scale):
+    (case,) = (case for case in load(name, scale).cases if "QB-LIF" in case.label)
+    config, levels = parse(case.config, case.overrides), re.search(r"1x(\d)", case.label)[1]
+    assert config.neuron.name == "QBLIF" and config.neuron.levels == int(levels)
+    assert case.seeds and not case.row and case.remark.startswith("Not in the paper")
+
+
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_every_comparison_names_rows_or_cases_that_exist(name):
     rows = {row.label for row in load_rows(name)}
