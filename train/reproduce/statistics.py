@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-# The largest chance that a table has any claim with a verdict although no effect exists.
+# The largest chance that a table has any false verdict, "holds" or "the opposite holds".
 SIGNIFICANCE = 0.05
 # Differences of equal results vary by rounding only.
 ROUNDING = 1e-12

@@ -32,8 +32,8 @@ INTERVAL = "95 % interval"
 TEST = """\
 Runs with the same seed have the same initial kernels, order of samples and augmentation, so a claim
 is tested on their differences: a two-sided paired t test, whose p is corrected by Holm for the
-{tests} here. So the chance of any verdict "holds" or "the opposite holds" is at most 5 % on a page
-without effects.
+{tests} here. So the chance that any verdict "holds" or "the opposite holds" of this page is false
+is at most 5 %.
 
 - **holds**: corrected p < 0.05, and the difference has the claimed sign.
 - **the opposite holds**: corrected p < 0.05, and the difference has the other sign.
