@@ -86,8 +86,9 @@ class Demo {
     clearTimeout(this.waiting);
     if (!this.field.strokes.length) this.answerTo(pixels, false);
     else {
-      // The answer on the page is to another image.
+      // What the page shows belongs to another image: no answer, and pale spikes.
       this.isKnown = false;
+      document.body.classList.add("waiting");
       this.answers.show(-1);
       if (done) this.waiting = setTimeout(() => this.answerTo(pixels), PAUSE);
     }
@@ -96,6 +97,7 @@ class Demo {
   /** Run the program and show its events from the first one, or, if nothing `moves`, the last. */
   answerTo(pixels, moves = true) {
     this.stop();
+    document.body.classList.remove("waiting");
     // An answer to an empty field would be noise; its spikes and additions are shown.
     this.isKnown = pixels.some((pixel) => pixel);
     paint(find("sees"), pixels, this.shape);

@@ -119,13 +119,15 @@ def test_a_drawing_has_no_answer_until_the_page_has_computed_it(page):
     page.mouse.move(middle, box["y"] + 30)
     page.mouse.down()
     page.mouse.move(middle, box["y"] + 200)
-    # The answer to the image before is not one to this drawing.
+    # The answer to the image before is not one to this drawing, nor are its spikes.
     assert read_shown() == ["–", "–", ""]
+    opacity = "[...document.querySelectorAll('section')].map((e) => getComputedStyle(e).opacity)"
+    assert page.evaluate(opacity) == ["1", "1", "0.4", "0.4"]
     page.mouse.up()
     page.locator("#back").click()
     assert read_shown() == ["–", "–", ""]
     wait_for_answer(page)
-    assert read_shown()[:2] == ["1", "1"]
+    assert read_shown()[:2] == ["1", "1"] and page.evaluate(opacity) == ["1"] * 4
 
 
 def test_the_console_runs_images_as_the_guide_says(page):
