@@ -36,10 +36,11 @@ GUIDES = {
 COMMANDS_HEAD = """\
 # Commands
 
-`pit-jax PROGRAM` runs a program; `python -m pit_jax PROGRAM` is the same. In a clone, programs of
-the trainer are modules too: `python -m train.main`, `python -m train.evaluate`. Every program
-prints its page with `--help`, and `pit-jax train --config digits --help` also prints
-[all keys](config_keys.md) of the config `digits`.
+`pit-jax PROGRAM` runs a program; `python -m pit_jax PROGRAM` is the same, with its own name in the
+help. In a clone, programs of the trainer are modules too: `python -m train.main`,
+`python -m train.evaluate`. Every program prints its page with `--help`, and
+`pit-jax train --config digits --help` also prints [all keys](config_keys.md) of the config
+`digits`.
 
 This page is written by `python -m docs._build.reference` from the programs; a test compares both.
 

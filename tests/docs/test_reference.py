@@ -1,5 +1,6 @@
 """The pages of docs/reference: every public name, command and config key has its entry."""
 
+import itertools
 import logging
 import re
 import sys
@@ -43,11 +44,11 @@ def packages():
 
 
 def list_packages() -> list[str]:
-    """Return the packages of the library that declare public names."""
-    files = sorted((ROOT / "pit_jax").rglob("__init__.py"))
+    """Return the packages of library and trainer that declare public names."""
+    files = [(ROOT / package).rglob("__init__.py") for package in ("pit_jax", "train")]
     return [
         ".".join(file.relative_to(ROOT).parent.parts)
-        for file in files
+        for file in sorted(itertools.chain(*files))
         if "__all__ = [" in file.read_text()
     ]
 

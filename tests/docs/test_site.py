@@ -1,5 +1,6 @@
 """The site's navigation and settings, and the faults that make its build fail."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_the_navigation_has_its_groups_in_order():
 def test_missing_pages_are_skipped_and_notebooks_are_the_pages_that_they_become():
     nav = [{"A": "index.md"}, {"B": [{"C": "none.md"}]}, {"D": "start/01_first_neuron.ipynb"}]
     assert site.place_pages(nav) == [{"A": "index.md"}, {"D": "start/01_first_neuron.md"}]
+
+
+def test_commands_are_colored_unless_they_have_prompts():
+    commands, session = "```console\npip install .  # once\n```\n", "```console\n$ ls\na\n```\n"
+    inner = textwrap.indent(commands, "    ")
+    found = site.color_commands(f"{commands}\n{session}\n- a\n\n{inner}")
+    colored = commands.replace("console", "bash")
+    assert found == f"{colored}\n{session}\n- a\n\n{textwrap.indent(colored, '    ')}"
 
 
 def test_nothing_shows_a_repository_while_there_is_no_address(tmp_path):

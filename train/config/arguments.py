@@ -36,7 +36,6 @@ FORMATS = {
     "onnx": "onnxruntime and others",
     "nir": "simulators that read NIR",
 }
-# The analyses in the order of their page, each a file of train/analyze/, and what they show.
 ANALYSES = {
     "learning": "loss and accuracy over the epochs, and when each reaches the end of another",
     "rates": "firing rates, counts, silent and saturated channels, synchrony",
@@ -51,6 +50,7 @@ ANALYSES = {
     "landscape": "the loss around the weights",
     "oscillation": "how often a count changes between training steps, and over time",
 }
+"""The analyses in the order of their page, each a file of train/analyze/, and what they show."""
 CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
 

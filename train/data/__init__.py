@@ -52,6 +52,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }
+"""The data sets by name, as `config.data.name` chooses them."""
 # Collections of other packages: `tfds/NAME` calls the function with NAME first.
 COLLECTIONS: dict[str, Callable[..., Dataset]] = {
     "tfds": tfds_images.tfds_images,

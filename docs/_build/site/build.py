@@ -29,6 +29,9 @@ UNSEARCHED = ("evidence/", f"{outside.FOLDER}/")
 # Zensical, mkdocstrings and griffe print these before a fault; the last two do not stop a build.
 WARNING = re.compile(r"\b(?:WARNING|ERROR|[Ww]arning:|[Ee]rror:)|^(?:griffe|mkdocstrings): ", re.M)
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
+# Without a prompt, highlighters take each line of a console for output, which has a single color.
+CONSOLE = re.compile(r"^( *)```console\n(.*?)^\1```$", re.M | re.S)
+PROMPT = re.compile(r"^ *(?:\$|>>>) ", re.M)
 HIDDEN = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
@@ -86,7 +89,7 @@ class Pages:
             elif outside.is_outside(link):
                 self._add_outside(path, link)
         place = outside.place(path)
-        text = outside.replace_links(path, text, outside.place)
+        text = color_commands(outside.replace_links(path, text, outside.place))
         hidden = HIDDEN if place.startswith(UNSEARCHED) else ""
         (self.folder / place).write_text(hidden + text, encoding="utf-8")
 
@@ -98,6 +101,16 @@ class Pages:
         elif link not in self._outside:
             self._outside.add(link)
             self.add(link)
+
+
+def color_commands(text: str) -> str:
+    """Return Markdown in which blocks of commands without prompts are colored as programs."""
+
+    def rename(block: re.Match[str]) -> str:
+        is_session = PROMPT.search(block[2])
+        return block[0] if is_session else block[0].replace("```console", "```bash", 1)
+
+    return CONSOLE.sub(rename, text)
 
 
 def list_docs() -> Iterator[Path]:

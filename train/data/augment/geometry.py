@@ -76,6 +76,7 @@ def bilinear(
 
 
 RESAMPLERS = {"nearest": nearest, "bilinear": bilinear}
+"""How a policy reads a pixel between others, by name."""
 
 
 def _locate_samples(images: Array, matrix: Array) -> tuple[Array, Array, Bool[Array, "B H W"]]:

@@ -83,6 +83,7 @@ MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
     "cutmix": cutmix,
     "mixup_or_cutmix": mixup_or_cutmix,
 }
+"""The mixtures of images by name, as `config.augment.mix` chooses them."""
 
 
 def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:

@@ -194,6 +194,7 @@ POLICIES: dict[str, Callable[..., Images]] = {
     "rand": rand_augment,
     "rand_increasing": rand_augment_increasing,
 }
+"""The policies by name, as `config.augment.policy` chooses them."""
 
 
 def narrow_space(bins: int, height: int, width: int) -> Space:
