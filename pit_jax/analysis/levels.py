@@ -74,8 +74,8 @@ def measure_levels(
 ) -> dict[str, LevelUse]:
     """Return the use of levels of every neuron layer, in their order, over batches of inputs.
 
-    Norms use their running statistics. Raises ValueError for membranes or scales that are
-    not finite.
+    Norms use their running statistics. A layer that the network calls twice is measured in its
+    first call. Raises ValueError for membranes or scales that are not finite.
     """
     record = recorder(model)
     return measure_recorded(record(variables, x) for x in batches)

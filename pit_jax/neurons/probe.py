@@ -48,11 +48,14 @@ def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B 
 
 
 def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """Return all that `record` sowed, by path of the neuron layer and name of the probe."""
+    """Return all that `record` sowed, by path of the neuron layer and name of the probe.
+
+    A layer that a network calls twice has the probes of its first call.
+    """
     layers: dict[str, dict[str, Any]] = {}
     for (*path, name), sown in flatten_dict(intermediates).items():
         layers.setdefault("/".join(path), {})[name] = sown
-    # `sow` appends to a tuple at each call of a module; a layer of neurons is called once.
+    # `sow` appends to a tuple at each call of a module.
     return {
         layer: {name: values[0] for name, values in sown.items() if isinstance(values, tuple)}
         for layer, sown in layers.items()

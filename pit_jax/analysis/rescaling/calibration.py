@@ -66,7 +66,8 @@ def calibrate(
     Every scale of PIT, QAT and QBLIF becomes the step of least squared error on the membranes of
     its channel and step, in evaluation mode, but at least 1e-3, the floor of all scales; a channel
     without positive membranes keeps its scale. Later layers and steps see the new scales of earlier
-    ones. Weights and statistics do not change. The network may be trained or imported.
+    ones; a layer that the network calls twice follows its first call. Weights and statistics do
+    not change. The network may be trained or imported.
 
     Args:
         model: a network whose neurons have scales.
