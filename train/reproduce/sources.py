@@ -16,7 +16,7 @@ import pit_jax
 
 from ..config.pages import PACKAGE, SHIPPED, import_shipped, split_variant
 from ..errors import UserError
-from ..files import hash_content, hash_file, write_folder
+from ..files import hash_content, hash_file, remove_parts, write_folder
 from ..run.environment import find_commit
 from .locks import hold_lock
 
@@ -49,6 +49,7 @@ def take_sources(out: Path) -> Sources:
                     f"{folder} is missing, from which the runs in {out / RUNS} have started. "
                     "Restore it, or choose another --out."
                 )
+            remove_parts(folder)
             with write_folder(folder) as part:
                 _copy(part)
     return verify_sources(folder)

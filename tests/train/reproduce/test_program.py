@@ -187,6 +187,13 @@ def test_a_changed_copy_of_the_sources_is_refused(change, table, tmp_path, capsy
     assert f"was changed: train/loop{'s' * (change == 'add')}.py" in capsys.readouterr().err
 
 
+def test_what_a_killed_process_has_copied_is_removed(tmp_path):
+    part = tmp_path / "sources.7-00c0ffee.part"
+    (part / "train").mkdir(parents=True)
+    take_sources(tmp_path)
+    assert not part.exists()
+
+
 def test_runs_whose_sources_are_missing_are_refused(table, tmp_path, capsys):
     (tmp_path / "locks").mkdir()
     (tmp_path / "runs" / find_slug("table7", PIT)).mkdir(parents=True)
