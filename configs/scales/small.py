@@ -45,6 +45,7 @@ OPTIONS = {
 }
 REMARKS = {
     "QB-LIF": QB_LIF,
+    "ReLU": "Neurons send their activations, and no spikes.",
     "frozen": "The scales keep their start.",
     "gain": "Not in the paper: the gains of all norms start at 4/3.",
     "detached": "Not in the paper: no gradient through the reset, as in PIT ours.",
