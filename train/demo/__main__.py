@@ -13,9 +13,10 @@ from pit_jax.signals import run_as_program
 from ..config.arguments import run_program
 from ..config.cli import SHIPPED_NETWORK
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import explain_unwritable, write_atomically
+from ..html import is_page
 from ..run.compile_cache import use_compile_cache
-from .page import is_page, make_page
+from .page import PROGRAM, make_page
 from .source import open_demo
 
 
@@ -36,11 +37,9 @@ def run(args: argparse.Namespace) -> int:
     options = {"weights": args.weights, "code": args.code}
     demo = open_demo(args.network, args.checkpoint, args.data_dir, options)
     text = make_page(demo)
-    try:
+    with explain_unwritable(args.out):
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, text, shared=True)
-    except OSError as error:
-        raise _refuse_place(args.out, error) from error
     size = len(text.encode()) / 1e3
     print_text(f"{show_name(demo.title)}: {show_name(args.out)}, {size:,.0f} kB")
     return 0
@@ -54,7 +53,7 @@ def check_free(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{out} exists; choose another --out or give --overwrite.")
-    if not out.is_file() or not is_page(out):
+    if not out.is_file() or not is_page(out, PROGRAM):
         raise UserError(
             f"{out} was not written by this program and is not replaced; choose another --out."
         )
@@ -63,14 +62,11 @@ def check_free(out: Path, overwrite: bool) -> None:
 def _check_folder(out: Path) -> None:
     """Raise UserError if the folder of `out` cannot be written; a missing one is not made yet."""
     folder = next(each for each in out.absolute().parents if os.path.lexists(each))
-    if not folder.is_dir():
-        raise _refuse_place(out, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-    if not os.access(folder, os.W_OK):
-        raise _refuse_place(out, PermissionError(errno.EACCES, "no permission"))
-
-
-def _refuse_place(out: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {out} ({error.strerror}); choose another --out.")
+    with explain_unwritable(out):
+        if not folder.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission")
 
 
 if __name__ == "__main__":

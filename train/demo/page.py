@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pit_jax.display import escape_controls
-
 from ..errors import UserError
-from .encode import INTERPRETER, encode_program
+from ..html import make_templates, mark_page
+from .encode import INTERPRETER, MOST_BYTES, encode_program
 from .source import Demo
 
 HERE = Path(__file__).parent
-# The first line marks a page that this program may replace.
-MARK = "<!doctype html><!-- made by python -m train.demo -->"
-MOST_BYTES = 3_000_000
+PROGRAM = "demo"
 # In this order: a script uses those before it.
 SCRIPTS = (
     *INTERPRETER,
@@ -34,19 +30,7 @@ SCRIPTS = (
 OF_DIGITS = ("digits", "mnist")
 
 
-def _escape(value: Any) -> Any:
-    return value if isinstance(value, Markup) else escape_controls(value)
-
-
-_templates = Environment(
-    loader=FileSystemLoader(HERE),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    finalize=_escape,
-)
+_templates = make_templates(HERE)
 
 
 def make_page(demo: Demo) -> str:
@@ -56,7 +40,7 @@ def make_page(demo: Demo) -> str:
     draws = shape[-1] == 1
     heading = "Draw a digit" if draws and demo.data in OF_DIGITS else "Watch a network answer"
     text = _templates.get_template("page.html.jinja").render(
-        mark=Markup(MARK),
+        mark=mark_page(PROGRAM),
         heading=heading,
         title=demo.title,
         draws=draws,
@@ -85,15 +69,6 @@ def make_page(demo: Demo) -> str:
             "allowed. Use --weights int8, or a smaller network."
         )
     return text
-
-
-def is_page(file: Path) -> bool:
-    """Return whether this program made `file`."""
-    try:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            return opened.readline() == f"{MARK}\n"
-    except OSError:
-        return False
 
 
 def count_weights(encoded: dict[str, Any]) -> int:

@@ -14,9 +14,10 @@ from tests.train.helpers import read_contents
 from tests.train.pages import Page
 from train.data.dataset import ArraySplit, Dataset
 from train.demo.__main__ import main
-from train.demo.page import MARK, SCRIPTS, describe_code, make_page, to_script
+from train.demo.page import PROGRAM, SCRIPTS, describe_code, make_page, to_script
 from train.demo.source import Demo, check_images, choose_examples, open_demo
 from train.errors import UserError
+from train.html import mark_page
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = {"weights": "float32", "code": "thermometer"}
@@ -68,7 +69,7 @@ def test_a_page_is_one_small_file_that_loads_nothing(shipped):
     # An empty icon, so that browsers do not ask the server for one.
     assert page.references == ["data:,"] and "http" not in text.replace("http-equiv", "")
     assert len(set(page.ids)) == len(page.ids)
-    assert text.startswith(f"{MARK}\n<html") and text.endswith("</html>\n")
+    assert text.startswith(f"{mark_page(PROGRAM)}\n<html") and text.endswith("</html>\n")
     # The data set's license asks for a credit where its images are.
     assert "CC BY 4.0" in text
 
@@ -146,7 +147,7 @@ def test_an_existing_file_is_replaced_only_on_request_and_only_if_it_is_a_page(
     )
     assert out.read_text() == "mine"
     monkeypatch.undo()
-    out.write_text(f"{MARK}\nold")
+    out.write_text(f"{mark_page(PROGRAM)}\nold")
     assert demo(finished_run, "--out", out, "--overwrite") == 0
     assert len(out.read_text()) > 10_000
 
