@@ -85,7 +85,7 @@ def draw_membranes(measured: Measured) -> "Figure | None":
     drawn = {}
     for label, runs in _select(measured, "membranes").items():
         found = runs[0]["membranes"]
-        arrays = {key: np.array(found[key]) for key in ("at", "density", "mean", "sd")}
+        arrays = {key: np.array(found[key], float) for key in ("at", "density", "mean", "sd")}
         drawn[f"{label}, seed 0"] = Density(
             bandwidth=found["bandwidth"],
             samples=found["samples"],
@@ -104,7 +104,11 @@ def draw_landscape(measured: Measured) -> "Figure | None":
         return None
     axis = np.array(next(iter(found.values()))[0]["landscape_axis"])
     return contour(
-        {f"{label}\nseed 0": np.array(runs[0]["landscape"]) for label, runs in found.items()}, axis
+        {
+            f"{label}\nseed 0": np.array(runs[0]["landscape"], float)
+            for label, runs in found.items()
+        },
+        axis,
     )
 
 

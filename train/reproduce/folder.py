@@ -1,6 +1,7 @@
 """The folder of the results: its pages, and checks that files and data belong to it."""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,13 +33,24 @@ def explain_disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror if isinstance(error, PermissionError) else find_disk_error(error)
+        reason = find_disk_error(error)
+        # The data may be unreadable, too.
+        if isinstance(error, PermissionError) and _is_of(out, error.filename):
+            reason = error.strerror
         if reason is None:
             raise
         raise UserError(
             f"cannot write to {out} ({reason}). Fix this and repeat the command, or choose another "
             "--out."
         ) from error
+
+
+def _is_of(out: Path, filename: str | bytes | None) -> bool:
+    """Return whether a file is in `out` or above it; true for an unknown file."""
+    if filename is None:
+        return True
+    file, folder = Path(os.fsdecode(filename)).absolute(), out.absolute()
+    return file.is_relative_to(folder) or folder.is_relative_to(file)
 
 
 def check_folder(out: Path, names: list[str], scale: str) -> None:

@@ -127,12 +127,14 @@ def measure_landscape(subject: Subject, side: int = 21) -> dict[str, Any]:
     """Return how much the loss rises around the weights (Fig. 5).
 
     `loss_rise` is the mean loss over the square minus the loss at the weights, at points where it
-    is finite.
+    is finite. It is missing if the loss at the weights is not finite.
     """
     surface = measure_surface(subject, side)
     finite = surface.losses[np.isfinite(surface.losses)]
     center = surface.losses[side // 2, side // 2]
-    found: dict[str, Any] = {"loss_rise": float(finite.mean() - center)}
+    found: dict[str, Any] = {}
+    if np.isfinite(center):
+        found["loss_rise"] = float(finite.mean() - center)
     if _is_drawn(subject):
         found["landscape"] = [_round_list(row) for row in surface.losses]
         found["landscape_axis"] = _round_list(surface.axis)
@@ -220,10 +222,13 @@ def _is_drawn(subject: Subject) -> bool:
     return bool(subject.config.seed == DRAWN)
 
 
-def _round(value: Any) -> Any:
-    """Return a number with `DIGITS` significant digits, enough for a picture."""
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+def _round(value: Any) -> float | None:
+    """Return a number with `DIGITS` significant digits, enough for a picture.
+
+    None for a number that is missing or not finite, which JSON does not have.
+    """
+    return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
-def _round_list(values: Iterable[Any]) -> list[float]:
+def _round_list(values: Iterable[Any]) -> list[float | None]:
     return [_round(value) for value in values]

@@ -75,11 +75,10 @@ def check_code(out: Path, common: Mapping[str, Any]) -> None:
     for file in sorted((out / FOLDER).glob("*.json")):
         record = read_record(out, file.stem) or {}
         other = record.get("code") or code
-        if other["commit"] != code["commit"] or (
-            _find_page(record).split(":")[0] == page and other != code
-        ):
+        commit = other.get("commit")
+        if commit != code["commit"] or (_find_page(record).split(":")[0] == page and other != code):
             raise UserError(
-                f"{file} was made with other code, of commit {other['commit']}; the sources in "
+                f"{file} was made with other code, of commit {commit}; the sources in "
                 f"{out} are of {code['commit']}. Choose another --out."
             )
 

@@ -13,7 +13,7 @@ from configs.claims import COMPARISONS
 from configs.scales import NAMES, REFUSED, SCALES, load
 from configs.scales.groups import GROUPS
 from configs.scales.rows import REPEATED, load_rows
-from train.config import cli
+from train.config import cli, several
 from train.data import ArraySplit, Dataset
 from train.program import build
 
@@ -144,6 +144,10 @@ def test_a_config_has_the_neuron_and_the_split_of_its_label(scale):
             assert config.neuron.strength == float(strength[1])
         assert ("frozen" in case.label) == (config.freeze == ("PIT",))
         assert case.group in GROUPS[scale] and case.seeds >= 2
+
+
+def test_the_command_takes_every_scale():
+    assert several.SCALES == SCALES
 
 
 @pytest.mark.parametrize("scale", SCALES)

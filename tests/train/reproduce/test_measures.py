@@ -1,6 +1,7 @@
 """Measures of finished runs, and counts of full networks."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,16 @@ def test_measures_are_those_of_the_analyses(subject, finished_copy, drawn):
     losses = np.array(found["landscape"])
     assert losses.shape == (3, 3) and found["landscape_axis"] == [-1, 0, 1]
     assert found["loss_rise"] == pytest.approx(losses.mean() - losses[1, 1], rel=1e-2)
+
+
+@pytest.mark.parametrize("center", [1.0, np.nan])
+def test_losses_that_are_not_finite_are_null_in_json(center, subject, drawn, monkeypatch):
+    losses = np.array([[2.0, np.inf, 2.0], [2.0, center, np.nan], [2.0, 2.0, 2.0]])
+    surface = SimpleNamespace(losses=losses, axis=np.array([-1.0, 0.0, 1.0]))
+    monkeypatch.setattr(measures, "measure_surface", lambda *_: surface)
+    found = measures.measure_landscape(subject, 3)
+    assert "null" in json.dumps(found, allow_nan=False)
+    assert found.get("loss_rise") == (pytest.approx(13 / 7 - 1) if center == 1 else None)
 
 
 def test_a_network_that_cannot_be_compiled_has_no_energy(subject, monkeypatch):

@@ -25,9 +25,10 @@ from tests.train.reproduce.tiny import (
     reproduce,
     use_experiments,
 )
+from train.errors import UserError
 from train.reproduce import __main__ as program
 from train.reproduce import sources as copy
-from train.reproduce.folder import check_data, check_folder
+from train.reproduce.folder import check_data, check_folder, explain_disk_errors
 from train.reproduce.jobs import start
 from train.reproduce.jobs.start import JobMaker
 from train.reproduce.plan import find_slug, make_task
@@ -185,6 +186,18 @@ def test_a_changed_copy_of_the_sources_is_refused(change, table, tmp_path, capsy
         file.unlink()
     assert reproduce(tmp_path, "table7") == 2
     assert f"was changed: train/loop{'s' * (change == 'add')}.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "file, raised",
+    [("{out}/runs/a", UserError), ("{above}", UserError), ("/data/a.npy", PermissionError)],
+)
+def test_only_files_of_the_folder_are_reported_as_not_writable(file, raised, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(raised), explain_disk_errors(out):
+        raise PermissionError(
+            errno.EACCES, "Permission denied", file.format(out=out, above=tmp_path)
+        )
 
 
 def test_what_a_killed_process_has_copied_is_removed(tmp_path):

@@ -133,8 +133,9 @@ def print_plan(
     memory = f", {prices.memory / GIB:.1f} GiB each" if prices.memory else ""
     trained = tuple(task for task in plan.tasks if task.seeds and task.data not in missing)
     seconds_left = estimate_seconds(plan._replace(tasks=trained), prices, len(slots))
+    runs = f"{len(slots)} run{'s' * (len(slots) > 1)} at a time"
     console.print(
-        f"about {format_time(seconds_left)} with {len(slots)} runs at a time "
+        f"about {format_time(seconds_left)} with {runs} "
         f"({', '.join(dict.fromkeys(names))}{memory})",
         soft_wrap=True,
     )

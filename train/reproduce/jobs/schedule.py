@@ -78,7 +78,7 @@ def run_probes(
 class Schedule:
     """The jobs of a plan; `make_job` returns the job of a worker for some seeds of a task.
 
-    `finish` is called with the slug of each task whose runs have all ended. `failed` has the
+    `finish` is called with each task whose runs have all ended. `failed` has the
     reasons by slug and seed.
     """
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from ...data.storage import workers
 from ...host_memory import find_host_limits
 
 # Scales whose networks are too small to keep two cores busy.
@@ -81,12 +82,12 @@ def parse_gpus(listed: str) -> list[str]:
 
 def count_cores() -> int:
     """Return the number of cores that this process may use, also in a container with a quota."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = workers.count_cores()
     try:
         quota, period = CPU_QUOTA.read_text().split()
-        return max(1, min(usable or 1, int(quota) // int(period)))
+        return max(1, min(usable, int(quota) // int(period)))
     except (OSError, ValueError):  # No such file, or no quota: "max".
-        return usable or 1
+        return usable
 
 
 def find_available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
