@@ -3,7 +3,6 @@
 import json
 import signal
 import time
-from functools import cache
 from pathlib import Path
 
 import jax
@@ -122,7 +121,6 @@ def test_two_processes_stop_at_the_same_step_and_agree_with_one(tmp_path):
     config = cli.parse(["main", *LONG])[0]
     with jax.enable_x64(True):
         program = make_program_on(1, config)
-        program = program._replace(compile_step=cache(program.compile_step))
         assert train(config, alone, stop_after(stopped), program=program) is None
         assert_close_runs(alone, workdir, LONG)
         for folder in (alone, workdir):
