@@ -128,5 +128,5 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 def _read(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(file, dict) or {}
     if not all(isinstance(value, list | dict) for value in found.values()):
-        raise UserError(f"{file} is not of train.reproduce; restore it or move it away.")
+        raise UserError(f"{file} was not written by train.reproduce; restore it or move it away.")
     return found

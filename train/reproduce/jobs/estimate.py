@@ -14,7 +14,8 @@ from ..plan import WorkPlan, WorkTask
 from ..records import read_record
 from .probe import RunCost
 
-# Seeds are split among processes only if each trains at least this many times as long as it starts.
+# Seeds are split among processes only if one trains at least this many times as long as a process
+# takes to start.
 LEAST_STARTS = 4
 # The start of a process whose program is in the compilation cache, if no probe has measured it.
 START_SECONDS = 10.0

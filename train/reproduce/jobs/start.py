@@ -116,5 +116,5 @@ def _skip_missing(plan: WorkPlan, probes: Probes) -> WorkPlan:
     slugs = {task.slug for task in skipped}
     todo = {slug: () if slug in slugs else seeds for slug, seeds in plan.todo.items()}
     if slugs and not any(todo.values()):
-        raise UserError("all runs that are left lack their data, see above.")
+        raise UserError("the data of all remaining runs are missing; see above.")
     return plan._replace(todo=todo)
