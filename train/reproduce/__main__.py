@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def reproduce(args: argparse.Namespace, out: Path) -> int:
-    """Train what is missing into `out` and write the pages; raise OSError if `out` cannot be written."""
+    """Train what is missing and write the pages; raise OSError if `out` cannot be written."""
     plan = make_plan(args.names, args.scale, out, args.seeds, args.rows)
     check_folder(out, [experiment.name for experiment in plan.experiments], args.scale)
     out.mkdir(parents=True, exist_ok=True)

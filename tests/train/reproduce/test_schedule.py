@@ -159,7 +159,7 @@ def test_the_estimate_is_of_the_runs_that_have_data(capsys):
     slots = make_slots("smoke", [], 1, None)
     for missing, seconds in (({}, 16), ({tasks[1].data: "not installed"}, 11)):
         print_plan(plan, prices, slots, missing)
-        assert f"about {seconds} s with 1 runs at a time" in capsys.readouterr().out
+        assert f"about {seconds} s with 1 run at a time" in capsys.readouterr().out
 
 
 def test_a_reason_in_a_record_names_the_option_of_this_program(tmp_path, capsys):
