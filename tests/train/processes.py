@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.train.helpers import ENVIRONMENT, MAIN, ROOT
@@ -18,10 +18,17 @@ PATIENCE_SECONDS = 240
 class Run:
     """One run in `count` processes, with the virtual devices that `arguments` ask for.
 
-    Output goes to files next to the workdir.
+    Output goes to files next to the workdir. The processes compute in float64 unless `environment`
+    says otherwise.
     """
 
-    def __init__(self, workdir: Path, *arguments: str, count: int = 2) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        *arguments: str,
+        count: int = 2,
+        environment: Mapping[str, str] = X64,
+    ) -> None:
         port = find_free_port()
         self._files = [workdir.with_name(f"{workdir.name}.{i}.log") for i in range(count)]
         self.processes = []
@@ -32,7 +39,7 @@ class Run:
                 process = subprocess.Popen(
                     [*MAIN, *several, "--workdir", str(workdir), *arguments],
                     cwd=ROOT,
-                    env=X64,
+                    env=environment,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
