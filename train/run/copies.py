@@ -81,7 +81,7 @@ def _find_difference(file: Path, copy: bytes, step: int) -> str | None:
         if content == copy:
             return None
         if (parse := GROWING.get(file.name)) is None:
-            return "was saved at another step"
+            return "is damaged or was saved at another step"
         known, found = parse(copy), parse(content)
         if file.name == METRICS:  # Later lines are dropped: these steps are trained again.
             found = [record for record in found if record["step"] <= step]
