@@ -15,11 +15,10 @@ from tests.train.helpers import (
     assert_same_end,
     make_program_on,
     start_main,
-    take_devices,
 )
+from tests.train.test_kills import finish
 from train.config.cli import parse
 from train.errors import UserError
-from train.loop import train
 from train.run.checkpoint import find_newest_step
 from train.run.workdir import claim
 
@@ -58,9 +57,9 @@ def test_a_read_only_disk_is_refused(disk):
 @pytest.mark.usefixtures("no_compilation_cache")  # Compiled programs take room, too.
 def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path):
     """Let another write fail with each size: of a compiled program, a checkpoint, a manifest."""
-    config = parse(["main", *MANY])[0]
-    train(config, tmp_path / "alone", devices=take_devices(1))
-    program = make_program_on(1, config)
+    # All in processes of their own: the process of a test has more devices, which changes bits.
+    finish(MANY, tmp_path / "alone")
+    program = make_program_on(1, parse(["main", *MANY])[0])
     kept = set()
     for kilobytes in (420, 700, 840):
         workdir = disk / f"run{kilobytes}"
@@ -77,7 +76,7 @@ def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path
         assert message[1] == f"{said}. Fix this and repeat the command to resume."
         kept.add(newest)
         mount("-o", "remount,size=10m", "tmpfs", str(disk))
-        assert train(config, workdir, devices=take_devices(1)) is not None
+        finish(MANY, workdir)
         assert_same_end(tmp_path / "alone", workdir, program)
         shutil.rmtree(workdir)
     assert len(kept) > 1
