@@ -200,8 +200,10 @@ def test_two_signals_at_once_end_a_compilation_and_damage_no_checkpoint(tmp_path
     wait_until(process, lambda: count_starts(workdir) > begun)
     process.send_signal(signal.SIGINT)
     code, printed = end(process, signal.SIGTERM)
-    # Both came at the same time, so they are one request, which ends the compilation.
-    assert code == 128 + signal.SIGINT and "a second signal ends at once" in printed, printed
+    # Both came at the same time, so they are one request, which ends the compilation. The system
+    # may deliver either first.
+    assert code in (128 + signal.SIGINT, 128 + signal.SIGTERM), printed
+    assert printed.count("a second signal ends at once") == 1, printed
     assert "and saved" not in printed and find_newest(workdir) == saved
     for folder in (workdir, alone):
         finish(TINY_RUN, folder)
